@@ -1,0 +1,2 @@
+// Package pace keeps work at GitHub within the limits of an installation.
+package pace

@@ -1,0 +1,2 @@
+// Package syncer carries a plan out.
+package syncer

@@ -1,0 +1,120 @@
+package syncer
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealpost/sealpost/shared/project"
+	"github.com/sealpost/sealpost/shared/secret"
+)
+
+// Targets is the side that copies are written to. The adapter seals values,
+// keeps the pace, retries what is worth retrying and counts what it sends in
+// the context's [pace.Meter].
+//
+// Besides the kinds named below, every method returns [fault.Denied] with the
+// code [fault.PermissionMissing] or [fault.CredentialsRejected],
+// [fault.Exhausted] with [fault.RateLimitExhausted] and a RetryAfter when the
+// hourly quota is spent or GitHub went on refusing, [fault.Unavailable] with
+// [fault.GitHubUnavailable] when GitHub failed or did not answer, and the
+// context's own error kinds. Whether a failed Put or Delete took effect is not
+// known: the next List tells.
+type Targets interface {
+	// List returns every secret of one scope. It returns a
+	// [fault.Unprocessable] with [fault.TargetNotFound] if GitHub does not know
+	// the container or the environment.
+	List(ctx context.Context, c project.Container, scope secret.Scope) (Listing, error)
+
+	// Put creates or replaces one secret. It returns a [fault.TooLarge] with
+	// [fault.ValueTooLarge], a [fault.Upstream] with [fault.EncryptionFailed]
+	// if GitHub could not open the sealed value under a fresh key either, and a
+	// [fault.Unprocessable] with [fault.TargetRejected],
+	// [fault.CapacityExceeded] or [fault.TargetNotFound].
+	Put(ctx context.Context, c project.Container, w Put) (Receipt, error)
+
+	// Delete removes one secret. Removing what is not there succeeds.
+	Delete(ctx context.Context, c project.Container, scope secret.Scope, name secret.Name) (Receipt, error)
+
+	// Quota returns the hourly quota of the credentials that serve this
+	// container, as GitHub last told it, asking GitHub only if it has not told
+	// yet. A zero Limit means that GitHub sets none.
+	Quota(ctx context.Context, c project.Container) (Quota, error)
+}
+
+// Listing is what a scope held at one moment.
+type Listing struct {
+	Targets []Listed
+	At      time.Time // GitHub's clock: the Date of the answer
+}
+
+// Listed is one secret as GitHub lists it. Times are GitHub's, in whole seconds.
+type Listed struct {
+	Name       secret.Name
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Visibility Visibility // organisation scopes only
+}
+
+// Visibility says which repositories of an organisation see a secret.
+type Visibility = project.Visibility
+
+// Put is one secret to be written, whole.
+type Put struct {
+	Scope  secret.Scope
+	Name   secret.Name
+	Value  secret.Value
+	Access *project.Access // organisation scopes only, and there always
+}
+
+// Receipt is GitHub's answer to a write.
+type Receipt struct {
+	Created bool      // 201: the secret was not there before
+	At      time.Time // GitHub's clock: the Date of the answer
+}
+
+// Quota is the hourly budget of one set of credentials.
+type Quota struct {
+	Limit     int
+	Remaining int
+	ResetAt   time.Time
+}
+
+// Sources is where values come from.
+//
+// Besides the kinds named below, both methods return [fault.Unavailable] with
+// [fault.SourceUnavailable], [fault.Denied] with [fault.SourceNotPermitted] if
+// Sealpost's own identity lacks a right there, and the context's error kinds.
+type Sources interface {
+	// Inspect returns the state of each source without reading any value. A
+	// source that does not exist is in the result with Exists false.
+	Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]SourceState, error)
+
+	// Value reads the value of one version, where version 0 stands for a source
+	// that does not count. It returns [fault.Unprocessable] with
+	// [fault.SourceMissing], [fault.SourceDisabled] or [fault.SourceDestroyed].
+	Value(ctx context.Context, source secret.Source, version secret.Version) (secret.Value, error)
+}
+
+// SourceState is what is known of a source without its values.
+type SourceState struct {
+	Exists       bool
+	Unversioned  bool            // an env file: there is one value and no number
+	Repositories []int64         // numeric ids that the source admits
+	Versions     []SourceVersion // newest first; at least the newest 20 there are
+}
+
+// SourceVersion is one version of a source.
+type SourceVersion struct {
+	Number secret.Version
+	State  VersionState
+}
+
+// VersionState is the state of a version in Secret Manager.
+type VersionState string
+
+// The states of a version.
+const (
+	Enabled   VersionState = "enabled"
+	Disabled  VersionState = "disabled"
+	Destroyed VersionState = "destroyed"
+)
