@@ -13,10 +13,6 @@ type Source struct {
 	Secret  string // secret id
 }
 
-// Version is the number of a source's version, counted from 1. 0 means that
-// there is none, or that the source does not count (an env file).
-type Version int64
-
 var (
 	gcpProject = regexp.MustCompile(`^[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 	gcpSecret  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)

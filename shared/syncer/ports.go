@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 )
@@ -41,19 +42,11 @@ type Targets interface {
 	Quota(ctx context.Context, c project.Container) (Quota, error)
 }
 
-// Listing is what a scope held at one moment.
-type Listing struct {
-	Targets []Listed
-	At      time.Time // GitHub's clock: the Date of the answer
-}
-
-// Listed is one secret as GitHub lists it. Times are GitHub's, in whole seconds.
-type Listed struct {
-	Name       secret.Name
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
-	Visibility Visibility // organisation scopes only
-}
+// The words of a listing, which the planner reads.
+type (
+	Listing = plan.Listing
+	Listed  = plan.Listed
+)
 
 // Visibility says which repositories of an organisation see a secret.
 type Visibility = project.Visibility
@@ -95,26 +88,16 @@ type Sources interface {
 	Value(ctx context.Context, source secret.Source, version secret.Version) (secret.Value, error)
 }
 
-// SourceState is what is known of a source without its values.
-type SourceState struct {
-	Exists       bool
-	Unversioned  bool            // an env file: there is one value and no number
-	Repositories []int64         // numeric ids that the source admits
-	Versions     []SourceVersion // newest first; at least the newest 20 there are
-}
-
-// SourceVersion is one version of a source.
-type SourceVersion struct {
-	Number secret.Version
-	State  VersionState
-}
-
-// VersionState is the state of a version in Secret Manager.
-type VersionState string
+// The words of a source's state, which stand in the kernel.
+type (
+	SourceState   = secret.SourceState
+	SourceVersion = secret.SourceVersion
+	VersionState  = secret.VersionState
+)
 
 // The states of a version.
 const (
-	Enabled   VersionState = "enabled"
-	Disabled  VersionState = "disabled"
-	Destroyed VersionState = "destroyed"
+	Enabled   = secret.Enabled
+	Disabled  = secret.Disabled
+	Destroyed = secret.Destroyed
 )

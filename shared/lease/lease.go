@@ -1,0 +1,201 @@
+// Package lease gives one holder at a time the right to write a container's
+// targets, with a fencing number that rises with every holder.
+//
+// A lease is one document. Who wants it writes the document on condition that
+// it is as it was read, so that of a crowd one wins and the others fail at
+// once. A lease lasts [TTL] from its last renewal, by the store's clock: a
+// reader compares the document's update time with the time of its own read,
+// and both are the store's. The holder itself counts from before it sent its
+// renewal, which is never later than the store's time, and stops [Margin]
+// early. A crash therefore holds nobody up for longer than TTL, and machines
+// whose clocks are apart agree.
+//
+// Whatever the holder stores under the lease goes through [Lease.Commit],
+// which renews the lease in the same commit. A holder whose lease has passed
+// on cannot commit anything: the store refuses, atomically.
+package lease
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sealpost/sealpost/shared/clock"
+	"github.com/sealpost/sealpost/shared/docstore"
+	"github.com/sealpost/sealpost/shared/fault"
+)
+
+const (
+	// TTL is how long a lease lasts without renewal.
+	TTL = 20 * time.Second
+	// Margin is how much earlier the holder stops than the lease ends.
+	Margin = 3 * time.Second
+	// RenewEvery is how often a holder renews.
+	RenewEvery = 5 * time.Second
+)
+
+// Run is what the last holder did, kept so that a status can be told without
+// another document.
+type Run struct {
+	SyncID     string
+	Status     string
+	FinishedAt time.Time
+	DurationMs int64
+}
+
+// Lease is the right to write one container. It is safe for concurrent use.
+type Lease struct {
+	Fence int64
+
+	store  docstore.Store
+	clock  clock.Clock
+	key    string
+	holder string
+
+	mu         sync.Mutex
+	last       Run
+	updateTime time.Time // the store's clock
+	until      time.Time // our clock
+	lost       bool
+}
+
+// Acquire takes the lease of the container with that key, or returns a
+// [fault.Conflict] with [fault.SyncInProgress] at once if it is held. The
+// holder names the run, for people who look at the document.
+func Acquire(ctx context.Context, store docstore.Store, clk clock.Clock, key, holder string) (*Lease, error) {
+	l := &Lease{store: store, clock: clk, key: key, holder: holder}
+	condition := docstore.IfAbsent()
+	record, err := collection.Get(ctx, store, key)
+	switch {
+	case errors.Is(err, fault.NotFound):
+	case err != nil:
+		return nil, fault.Annotate("lease.Acquire "+key, err)
+	default:
+		stored := record.Value
+		if left := record.UpdateTime.Add(TTL).Sub(record.ReadTime); stored.Holder != "" && left > 0 {
+			return nil, inProgress(left)
+		}
+		l.Fence, l.last = stored.Fence, stored.Last.run()
+		condition = docstore.IfUnchanged(record.UpdateTime)
+	}
+	l.Fence++
+	if _, err := l.commit(ctx, condition); err != nil {
+		if errors.Is(err, fault.Conflict) || errors.Is(err, fault.Exists) {
+			return nil, inProgress(TTL)
+		}
+		return nil, fault.Annotate("lease.Acquire "+key, err)
+	}
+	return l, nil
+}
+
+func inProgress(left time.Duration) error {
+	return fault.New(fault.SyncInProgress, "another run holds the lease").WithRetryAfter(max(left, time.Second))
+}
+
+// Commit makes the writes and renews the lease, all or nothing, and returns
+// the update time of the writes. It returns a [fault.Conflict] with
+// [fault.LeaseLost] if the lease has passed on, or if a precondition of the
+// writes fails, which under a lease means the same.
+func (l *Lease) Commit(ctx context.Context, writes ...docstore.Write) (time.Time, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(); err != nil {
+		return time.Time{}, err
+	}
+	return l.renew(ctx, writes...)
+}
+
+// Release gives the lease back in the same commit as the last writes, and
+// notes what the run did. Errors are those of Commit; the lease then ends by
+// itself.
+func (l *Lease) Release(ctx context.Context, run Run, writes ...docstore.Write) (time.Time, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(); err != nil {
+		return time.Time{}, err
+	}
+	l.holder, l.last = "", run
+	at, err := l.renew(ctx, writes...)
+	l.lost = true
+	return at, err
+}
+
+// Check returns how long the lease certainly still lasts, or a
+// [fault.Conflict] with [fault.LeaseLost] if it may have ended. It asks no
+// store, so that it can stand before every request.
+func (l *Lease) Check() (time.Duration, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(); err != nil {
+		return 0, err
+	}
+	return l.until.Sub(l.clock.Now()), nil
+}
+
+func (l *Lease) check() error {
+	if l.lost || !l.clock.Now().Before(l.until) {
+		return lost(nil)
+	}
+	return nil
+}
+
+func (l *Lease) renew(ctx context.Context, writes ...docstore.Write) (time.Time, error) {
+	at, err := l.commit(ctx, docstore.IfUnchanged(l.updateTime), writes...)
+	if errors.Is(err, fault.Conflict) || errors.Is(err, fault.Exists) {
+		l.lost = true
+		return time.Time{}, lost(err)
+	}
+	return at, fault.Annotate("lease.Commit "+l.key, err)
+}
+
+func (l *Lease) commit(ctx context.Context, condition docstore.Precondition, writes ...docstore.Write) (time.Time, error) {
+	write, err := collection.Put(l.key, storedLease{Holder: l.holder, Fence: l.Fence, Last: storeRun(l.last)}, condition)
+	if err != nil {
+		return time.Time{}, err
+	}
+	sent := l.clock.Now()
+	at, err := l.store.Commit(ctx, append([]docstore.Write{write}, writes...)...)
+	if err != nil {
+		return time.Time{}, err
+	}
+	l.updateTime, l.until = at, sent.Add(TTL-Margin)
+	return at, nil
+}
+
+func lost(cause error) error {
+	return fault.New(fault.LeaseLost, "the lease has passed to another run").WithCause(cause)
+}
+
+// Last returns what the last run of a container did, and whether a run holds
+// its lease now. A container that never had a run has a zero Run.
+func Last(ctx context.Context, store docstore.Store, key string) (Run, bool, error) {
+	record, err := collection.Get(ctx, store, key)
+	if errors.Is(err, fault.NotFound) {
+		return Run{}, false, nil
+	}
+	if err != nil {
+		return Run{}, false, fault.Annotate("lease.Last "+key, err)
+	}
+	held := record.Value.Holder != "" && record.ReadTime.Before(record.UpdateTime.Add(TTL))
+	return record.Value.Last.run(), held, nil
+}
+
+type (
+	storedLease struct {
+		Holder string    `doc:"holder"` // empty: released
+		Fence  int64     `doc:"fence"`
+		Last   storedRun `doc:"last"`
+	}
+	storedRun struct {
+		SyncID     string    `doc:"syncId,omitempty"`
+		Status     string    `doc:"status,omitempty"`
+		FinishedAt time.Time `doc:"finishedAt,omitempty"`
+		DurationMs int64     `doc:"durationMs,omitempty"`
+	}
+)
+
+func (s storedRun) run() Run   { return Run(s) }
+func storeRun(r Run) storedRun { return storedRun(r) }
+
+var collection = docstore.Collection[storedLease]{Name: "leases", Version: 1}

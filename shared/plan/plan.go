@@ -1,0 +1,499 @@
+// Package plan decides what has to be done: a pure function of what is
+// desired, what the ledger knows, what was observed and what the policy
+// allows. It reads no clock and calls nobody; every action carries its reason.
+//
+// # Whose is a target?
+//
+// GitHub returns neither a value nor a label, only a name and when it was last
+// updated, in whole seconds. So a target is taken as ours, and as we left it,
+// if the ledger has a confirmed write of it and its updated_at is the one that
+// was settled after that write. Before a write is settled, updated_at is
+// accepted within [SettleWindow] of the Date of GitHub's answer to it. A
+// listing may lag behind a write: for [ListLag] after it, a target that is
+// absent or shows an older time is taken as not shown yet.
+//
+// A write-ahead without a recorded outcome (the writer was killed) confers
+// ownership of what was updated while it may have been in flight. It is
+// written again, since nobody can tell whether it took effect. What was
+// updated later is somebody else's.
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/ledger"
+	"github.com/sealpost/sealpost/shared/project"
+	"github.com/sealpost/sealpost/shared/secret"
+)
+
+const (
+	// SettleWindow is how far GitHub's updated_at may lie from the Date of its
+	// answer to the write: terraform-provider-github#810 saw it differ by
+	// seconds.
+	SettleWindow = 5 * time.Second
+	// ListLag is how long a listing may take to show a write. It is ours:
+	// GitHub documents none.
+	ListLag = 30 * time.Second
+)
+
+// Kind is what is to be done with a target.
+type Kind string
+
+// The kinds of action.
+const (
+	Create    Kind = "create"
+	Update    Kind = "update"
+	Unchanged Kind = "unchanged"
+	Excluded  Kind = "excluded"
+	Conflict  Kind = "conflict"
+	Delete    Kind = "delete"
+	Invalid   Kind = "invalid"
+)
+
+// Writes reports whether the action writes to its target.
+func (k Kind) Writes() bool { return k == Create || k == Update || k == Delete }
+
+// Action is what is to be done with one target, and why.
+type Action struct {
+	secret.Target
+	Kind    Kind
+	Reason  string
+	Err     error           // conflict and invalid only: code, detail and remedy
+	Content ledger.Content  // create, update and unchanged: what the target is to hold; the fingerprint may be missing
+	Access  *project.Access // organisation scopes only
+	Forced  bool            // the write replaces what is not ours
+	// Intact means that the target is as the ledger left it, so that a write
+	// of a value with the same fingerprint can be spared.
+	Intact bool
+	// Settled is what updated_at a listing shows for an unsettled write of
+	// ours; zero if there is nothing to settle.
+	Settled time.Time
+}
+
+// Plan is the planner's result.
+type Plan struct {
+	Actions []Action        // by name, then by scope; one a target
+	Forget  []secret.Target // in the ledger, neither desired nor there any more
+	Orphans []secret.Target // in the ledger and there, but not desired; left alone without prune
+}
+
+// Listed is one secret as GitHub lists it. Times are GitHub's, in whole seconds.
+type Listed struct {
+	Name       secret.Name
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Visibility project.Visibility // organisation scopes only
+}
+
+// Listing is what a scope held at one moment.
+type Listing struct {
+	Targets []Listed
+	At      time.Time // GitHub's clock: the Date of the answer
+}
+
+// Desired is what a mapping asks of one target.
+type Desired struct {
+	secret.Target
+	Source      secret.Source
+	Access      *project.Access    // organisation scopes only
+	Fingerprint secret.Fingerprint // unversioned sources only: that of the value
+	Err         error              // unversioned sources only: what is wrong with the value
+}
+
+// Observation is a scope's listing, or why there is none.
+type Observation struct {
+	Listing Listing
+	Err     error
+}
+
+// Policy is what the caller and the project allow.
+type Policy struct {
+	Force         bool // take over what the ledger did not write
+	Prune         bool // delete what the ledger wrote and nobody desires
+	MaxDeletions  int  // an explicit yes to that many deletions; see [DeletionBudget]
+	AllowRollback bool // write a lower version once the higher one is disabled or destroyed
+}
+
+// DeletionBudget is how many of n targets in the ledger may be deleted without
+// an explicit yes: at most 5, and at most 20 %.
+func DeletionBudget(n int) int { return min(5, n/5) }
+
+// Input is all that a plan depends on.
+type Input struct {
+	RepositoryID int64 // that a source must admit
+	Desired      []Desired
+	Sources      map[secret.Source]secret.SourceState
+	Ledger       map[secret.Target]ledger.Entry
+	Observed     map[secret.Scope]Observation // each scope of Desired, and each that may be pruned
+	Exclude      func(secret.Name) (pattern string, excluded bool)
+	Selected     func(secret.Target) bool // limits prune to what the caller asked for
+	Policy       Policy
+}
+
+// Make returns the plan.
+func Make(in Input) Plan {
+	p := planner{Input: in, observed: map[secret.Target]Listed{}}
+	for scope, observation := range in.Observed {
+		for _, listed := range observation.Listing.Targets {
+			p.observed[secret.Target{Scope: scope, Name: listed.Name}] = listed
+		}
+	}
+	desired := make(map[secret.Target]bool, len(in.Desired))
+	for _, d := range in.Desired {
+		desired[d.Target] = true
+		p.plan.Actions = append(p.plan.Actions, p.decide(d))
+	}
+	p.orphans(desired)
+	p.sort()
+	p.checkDeletions()
+	p.checkCapacity()
+	return p.plan
+}
+
+type planner struct {
+	Input
+	observed map[secret.Target]Listed
+	plan     Plan
+}
+
+// decide says what is to be done with one desired target.
+func (p *planner) decide(d Desired) Action {
+	a := Action{Target: d.Target, Access: d.Access, Content: ledger.Content{Source: d.Source}}
+	if d.Access != nil {
+		a.Content.Access = d.Access.String()
+	}
+	if pattern, excluded := p.Exclude(d.Name); excluded {
+		return a.be(Excluded, "the pattern %s excludes it", pattern)
+	}
+	observation := p.Observed[d.Scope]
+	if observation.Err != nil {
+		return a.fail(Invalid, observation.Err)
+	}
+	entry := p.Ledger[d.Target]
+	version, err := p.version(d, entry)
+	if err != nil {
+		return a.fail(Invalid, err)
+	}
+	a.Content.Version, a.Content.Fingerprint = version, d.Fingerprint
+
+	state, settled := p.ownership(d.Target, entry)
+	switch state {
+	case absent:
+		return a.be(Create, "it is not there yet")
+	case gone:
+		return a.be(Create, "drift: it was deleted outside Sealpost")
+	case interrupted:
+		if _, there := p.observed[d.Target]; !there {
+			return a.be(Create, "an earlier write of it was interrupted")
+		}
+		return a.be(Update, "an earlier write of it was interrupted")
+	case foreign:
+		return p.takeOver(a, "it exists, and Sealpost did not write it")
+	case changed:
+		return p.takeOver(a, "it was changed outside Sealpost after Sealpost's last write")
+	}
+	a.Intact, a.Settled = true, settled
+	return p.compare(a, d, entry.Written)
+}
+
+// takeOver is what becomes of a target that is not ours, or not any more.
+func (p *planner) takeOver(a Action, reason string) Action {
+	if p.Policy.Force {
+		a.Forced = true
+		return a.be(Update, "forced: %s", reason)
+	}
+	return a.fail(Conflict, fault.New(fault.SecretConflict, "%s", reason))
+}
+
+// version picks the version to write, or says why there is none.
+func (p *planner) version(d Desired, entry ledger.Entry) (secret.Version, error) {
+	state := p.Sources[d.Source]
+	switch {
+	case !state.Exists:
+		return 0, fault.New(fault.SourceMissing, "the source %s does not exist", d.Source)
+	case state.Unversioned:
+		return 0, d.Err
+	case !slices.Contains(state.Repositories, p.RepositoryID):
+		return 0, fault.New(fault.SourceNotPermitted, "the source %s does not name repository %d in its annotation sealpost-repositories", d.Source, p.RepositoryID).
+			WithRemedy("Let an owner of the source admit the repository.", fmt.Sprintf("gcloud secrets update %s --project=%s --update-annotations=sealpost-repositories=%d",
+				d.Source.Secret, d.Source.Project, p.RepositoryID))
+	case len(state.Versions) == 0:
+		return 0, fault.New(fault.SourceMissing, "the source %s has no version", d.Source)
+	}
+	newest := state.Versions[0]
+	usable := newestEnabled(state.Versions)
+	written, wrote := lastWritten(entry, d.Source)
+
+	if newest.State != secret.Enabled && !p.Policy.AllowRollback && (!wrote || usable != written) {
+		return 0, unusable(d.Source, newest)
+	}
+	if usable == 0 {
+		return 0, unusable(d.Source, newest)
+	}
+	if wrote && usable < written && (!p.Policy.AllowRollback || !retired(state.Versions, written)) {
+		return 0, fault.New(fault.DowngradeRefused, "the source %s is at version %d, and version %d was written already", d.Source, usable, written)
+	}
+	return usable, nil
+}
+
+// compare is for a target that is as we left it.
+func (p *planner) compare(a Action, d Desired, written *ledger.Written) Action {
+	unversioned := p.Sources[d.Source].Unversioned
+	if unversioned {
+		a.Content.Version = written.Version
+	}
+	switch {
+	case a.Content.Access != written.Access:
+		return a.next(unversioned, "who may see it has changed")
+	case p.visibilityChanged(a):
+		return a.next(unversioned, "drift: who may see it was changed outside Sealpost")
+	case a.Content.Source != written.Source:
+		return a.next(unversioned, "its source has changed")
+	case unversioned:
+		switch d.Fingerprint.Compare(written.Fingerprint) {
+		case secret.Same:
+			return a.be(Unchanged, "")
+		case secret.Different:
+			return a.next(true, "the value has changed")
+		}
+		return a.next(true, "the ledger's fingerprint was made with another key")
+	case a.Content.Version > written.Version:
+		return a.be(Update, "version %d is newer than %d", a.Content.Version, written.Version)
+	case a.Content.Version < written.Version:
+		return a.be(Update, "rollback: version %d was disabled or destroyed", written.Version)
+	}
+	a.Content.Fingerprint = written.Fingerprint
+	return a.be(Unchanged, "")
+}
+
+// next makes an update; an unversioned source counts its changes here.
+func (a Action) next(count bool, reason string) Action {
+	if count {
+		a.Content.Version++
+	}
+	return a.be(Update, "%s", reason)
+}
+
+func (p *planner) visibilityChanged(a Action) bool {
+	seen := p.observed[a.Target].Visibility
+	return a.Access != nil && seen != "" && seen != a.Access.Visibility
+}
+
+// ownership is what the ledger and the listing tell about a target.
+type ownership int
+
+const (
+	absent      ownership = iota // not there, and never was by our hand
+	gone                         // we wrote it, and it is not there any more
+	intact                       // as we left it
+	interrupted                  // a write of ours may or may not have taken effect
+	foreign                      // there, and the ledger knows nothing of it
+	changed                      // we wrote it, and somebody wrote it later
+)
+
+// ownership also returns the updated_at that settles an unsettled write.
+func (p *planner) ownership(t secret.Target, e ledger.Entry) (ownership, time.Time) {
+	listed, there := p.observed[t]
+	if pending := e.Pending; pending != nil {
+		switch {
+		case !there || within(listed.UpdatedAt, pending.From, pending.Until):
+			return interrupted, time.Time{}
+		case listed.UpdatedAt.After(pending.Until):
+			return changed, time.Time{}
+		case pending.Forced:
+			return interrupted, time.Time{}
+		}
+		// The pending write did not take effect: what stood before it decides.
+	}
+	written := e.Written
+	switch {
+	case written == nil && there:
+		return foreign, time.Time{}
+	case written == nil:
+		return absent, time.Time{}
+	}
+	lagging := p.Observed[t.Scope].Listing.At.Before(written.PutAt.Add(ListLag))
+	switch {
+	case !there && lagging && !written.Settled():
+		return intact, time.Time{}
+	case !there:
+		return gone, time.Time{}
+	case written.Settled() && listed.UpdatedAt.Equal(written.UpdatedAt):
+		return intact, time.Time{}
+	case written.Settled():
+		return changed, time.Time{}
+	case within(listed.UpdatedAt, written.PutAt, written.PutAt):
+		return intact, listed.UpdatedAt
+	case listed.UpdatedAt.Before(written.PutAt) && lagging:
+		return intact, time.Time{}
+	}
+	return changed, time.Time{}
+}
+
+// within allows for the whole seconds and the lag of updated_at.
+func within(t, from, until time.Time) bool {
+	return !t.Before(from.Add(-SettleWindow)) && !t.After(until.Add(SettleWindow))
+}
+
+// orphans deals with what the ledger wrote and nobody desires any more.
+func (p *planner) orphans(desired map[secret.Target]bool) {
+	for t, entry := range p.Ledger {
+		observation, observed := p.Observed[t.Scope]
+		if desired[t] || !observed || observation.Err != nil || !p.Selected(t) {
+			continue
+		}
+		listed, there := p.observed[t]
+		state, _ := p.ownership(t, entry)
+		switch {
+		case !there && state != intact:
+			p.plan.Forget = append(p.plan.Forget, t)
+			continue
+		case !p.Policy.Prune:
+			p.plan.Orphans = append(p.plan.Orphans, t)
+			continue
+		}
+		a := Action{Target: t}
+		switch state {
+		case intact, interrupted:
+			p.plan.Actions = append(p.plan.Actions, a.be(Delete, "nothing in the manifest asks for it any more"))
+		case foreign, changed:
+			p.plan.Actions = append(p.plan.Actions, a.fail(Conflict, fault.New(fault.SecretConflict,
+				"nothing asks for it any more, but it was changed outside Sealpost at %s", listed.UpdatedAt.Format(time.RFC3339))))
+		}
+	}
+}
+
+// sort puts the actions in their one order.
+func (p *planner) sort() {
+	slices.SortFunc(p.plan.Actions, func(a, b Action) int { return a.Compare(b.Target) })
+	slices.SortFunc(p.plan.Forget, secret.Target.Compare)
+	slices.SortFunc(p.plan.Orphans, secret.Target.Compare)
+}
+
+// checkDeletions turns all deletions into conflicts if there are more than the
+// budget and the caller's yes allow.
+func (p *planner) checkDeletions() {
+	n := p.plan.Count(Delete)
+	allowed := max(DeletionBudget(len(p.Ledger)), p.Policy.MaxDeletions)
+	if n <= allowed {
+		return
+	}
+	err := fault.New(fault.DeletionBudget, "%d targets would be deleted, and %d may be without an explicit yes", n, allowed).
+		WithRemedy("Look at the plan, then allow that many deletions.", fmt.Sprintf("sealpost sync --prune --max-deletions %d", n))
+	for i, a := range p.plan.Actions {
+		if a.Kind == Delete {
+			p.plan.Actions[i] = a.fail(Conflict, err)
+		}
+	}
+}
+
+// checkCapacity refuses the creations that a scope has no room for, counting
+// what we do not manage.
+func (p *planner) checkCapacity() {
+	count := map[secret.Scope]int{}
+	for scope, observation := range p.Observed {
+		count[scope] = len(observation.Listing.Targets)
+	}
+	for _, a := range p.plan.Actions {
+		if _, there := p.observed[a.Target]; a.Kind == Delete && there {
+			count[a.Scope]--
+		}
+	}
+	for i, a := range p.plan.Actions {
+		if a.Kind != Create {
+			continue
+		}
+		count[a.Scope]++
+		if limit := a.Scope.Capacity(); limit > 0 && count[a.Scope] > limit {
+			p.plan.Actions[i] = a.fail(Invalid, fault.New(fault.CapacityExceeded, "%s holds at most %d secrets, counting those that Sealpost does not manage", a.Scope, limit))
+		}
+	}
+}
+
+// be returns the action with its kind and reason.
+func (a Action) be(kind Kind, format string, args ...any) Action {
+	a.Kind, a.Reason = kind, fmt.Sprintf(format, args...)
+	return a
+}
+
+// fail returns the action as one that cannot be taken.
+func (a Action) fail(kind Kind, err error) Action {
+	a.Kind, a.Reason, a.Err = kind, fault.Detail(err), err
+	return a
+}
+
+// Count returns how many actions are of the kind.
+func (p Plan) Count(kind Kind) int {
+	n := 0
+	for _, a := range p.Actions {
+		if a.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// Writes returns the actions that write, deletions first, so that they make
+// room before anything is created.
+func (p Plan) Writes() []Action {
+	var writes []Action
+	for _, a := range p.Actions {
+		if a.Kind.Writes() {
+			writes = append(writes, a)
+		}
+	}
+	slices.SortStableFunc(writes, func(a, b Action) int { return cmp.Compare(rank(a.Kind), rank(b.Kind)) })
+	return writes
+}
+
+func rank(k Kind) int {
+	if k == Delete {
+		return 0
+	}
+	return 1
+}
+
+// newestEnabled returns the highest enabled version, or 0.
+func newestEnabled(versions []secret.SourceVersion) secret.Version {
+	for _, v := range versions {
+		if v.State == secret.Enabled {
+			return v.Number
+		}
+	}
+	return 0
+}
+
+// retired reports whether the version is known to be disabled or destroyed.
+func retired(versions []secret.SourceVersion, number secret.Version) bool {
+	for _, v := range versions {
+		if v.Number == number {
+			return v.State != secret.Enabled
+		}
+	}
+	return false
+}
+
+// lastWritten returns the highest version of this source that we wrote, or may
+// have written, to the target.
+func lastWritten(e ledger.Entry, source secret.Source) (secret.Version, bool) {
+	var last secret.Version
+	if e.Written != nil && e.Written.Source == source {
+		last = e.Written.Version
+	}
+	if e.Pending != nil && e.Pending.Source == source {
+		last = max(last, e.Pending.Version)
+	}
+	return last, last > 0
+}
+
+func unusable(source secret.Source, newest secret.SourceVersion) error {
+	code := fault.SourceDisabled
+	if newest.State == secret.Destroyed {
+		code = fault.SourceDestroyed
+	}
+	return fault.New(code, "the newest version of %s, %d, is %s", source, newest.Number, newest.State)
+}
