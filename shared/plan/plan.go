@@ -66,9 +66,10 @@ type Action struct {
 	Content ledger.Content  // create, update and unchanged: what the target is to hold; the fingerprint may be missing
 	Access  *project.Access // organisation scopes only
 	Forced  bool            // the write replaces what is not ours
-	// Intact means that the target is as the ledger left it, so that a write
-	// of a value with the same fingerprint can be spared.
-	Intact bool
+	// Sparable means that the target is as the ledger left it and only its
+	// source has moved: if the new value has the old fingerprint, the write can
+	// be spared.
+	Sparable bool
 	// Settled is what updated_at a listing shows for an unsettled write of
 	// ours; zero if there is nothing to settle.
 	Settled time.Time
@@ -196,7 +197,7 @@ func (p *planner) decide(d Desired) Action {
 	case changed:
 		return p.takeOver(a, "it was changed outside Sealpost after Sealpost's last write")
 	}
-	a.Intact, a.Settled = true, settled
+	a.Settled = settled
 	return p.compare(a, d, entry.Written)
 }
 
@@ -252,6 +253,7 @@ func (p *planner) compare(a Action, d Desired, written *ledger.Written) Action {
 	case p.visibilityChanged(a):
 		return a.next(unversioned, "drift: who may see it was changed outside Sealpost")
 	case a.Content.Source != written.Source:
+		a.Sparable = true
 		return a.next(unversioned, "its source has changed")
 	case unversioned:
 		switch d.Fingerprint.Compare(written.Fingerprint) {
@@ -262,8 +264,10 @@ func (p *planner) compare(a Action, d Desired, written *ledger.Written) Action {
 		}
 		return a.next(true, "the ledger's fingerprint was made with another key")
 	case a.Content.Version > written.Version:
+		a.Sparable = true
 		return a.be(Update, "version %d is newer than %d", a.Content.Version, written.Version)
 	case a.Content.Version < written.Version:
+		a.Sparable = true
 		return a.be(Update, "rollback: version %d was disabled or destroyed", written.Version)
 	}
 	a.Content.Fingerprint = written.Fingerprint
@@ -326,13 +330,16 @@ func (p *planner) ownership(t secret.Target, e ledger.Entry) (ownership, time.Ti
 		return intact, time.Time{}
 	case written.Settled():
 		return changed, time.Time{}
-	case within(listed.UpdatedAt, written.PutAt, written.PutAt):
+	case Settles(*written, listed.UpdatedAt):
 		return intact, listed.UpdatedAt
 	case listed.UpdatedAt.Before(written.PutAt) && lagging:
 		return intact, time.Time{}
 	}
 	return changed, time.Time{}
 }
+
+// Settles reports whether a listing's updated_at is that of the write.
+func Settles(w ledger.Written, updatedAt time.Time) bool { return within(updatedAt, w.PutAt, w.PutAt) }
 
 // within allows for the whole seconds and the lag of updated_at.
 func within(t, from, until time.Time) bool {

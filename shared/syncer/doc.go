@@ -1,2 +1,52 @@
-// Package syncer carries a plan out.
+// Package syncer carries a plan out, so that nothing is lost when it is killed
+// at any point, and nothing is written by two at once.
+//
+// # One container's run
+//
+//  1. Take the lease. Who does not get it leaves a mark and fails at once.
+//  2. Take up the mark, if there is one: before anything is read.
+//  3. Read the ledger, list each scope, inspect each source. Make the plan.
+//  4. Check the hourly quota for the whole plan.
+//  5. For each batch of at most [BatchSize] targets: read the values, record
+//     the intent in the audit, store the write-ahead in the ledger together
+//     with the outcomes of the batch before, write concurrently, record the
+//     outcomes in the audit.
+//  6. List again each scope that was written, settle, and look for a mark. If
+//     one was set meanwhile, go back to 2.
+//  7. Store the ledger and release the lease, in one commit.
+//
+// While the run lasts, the lease is renewed every [lease.RenewEvery], in one
+// commit with the ledger as it stands. So what the ledger says is at most that
+// old, and a pending write's Until is the end of the lease at the last commit.
+//
+// # What can go wrong, and what then holds
+//
+// Killed before the write-ahead is stored: nothing was written, nothing is
+// remembered but an intent in the audit.
+//
+// Killed between a write-ahead and the outcome: the ledger says which targets
+// may have been written. The next run takes each that is absent, or that was
+// updated while the write may have been in flight, as its own and writes it
+// again. These are at most one batch. What was updated later is a conflict.
+//
+// Killed after the audit's outcomes and before the ledger's: as above; the
+// repeated write is a second outcome in the audit, never a missing one.
+//
+// Paused past the end of the lease: the guard that stands right before each
+// request refuses, and every commit fails on its precondition. A request that
+// was in flight cannot be recalled. If it lands before the next holder lists,
+// the next holder sees a target that was updated outside its own writes within
+// the first holder's window, and writes it again. If it lands later, its
+// updated_at differs from what was settled, and the next plan says conflict.
+//
+// Interrupted (a signal, a deadline): nothing new is started, what is in flight
+// is awaited, the ledger is stored and the lease released. The result names
+// what was not started.
+//
+// The store fails: no commit, no write-ahead, so nothing new is written; the
+// lease runs out by itself. The audit fails in both sinks: the same.
+//
+// GitHub fails for some targets: the others go on. A write whose answer was
+// lost stays pending and is repeated by the next run; one that GitHub refused
+// is forgotten, since it had no effect.
 package syncer

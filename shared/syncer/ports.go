@@ -18,8 +18,11 @@ import (
 // [fault.Exhausted] with [fault.RateLimitExhausted] and a RetryAfter when the
 // hourly quota is spent or GitHub went on refusing, [fault.Unavailable] with
 // [fault.GitHubUnavailable] when GitHub failed or did not answer, and the
-// context's own error kinds. Whether a failed Put or Delete took effect is not
-// known: the next List tells.
+// context's own error kinds. Put and Delete ask the context's [pace.Guard]
+// right before they send, and return its error as it is. A [fault.Canceled]
+// from them means that nothing was sent: once sent, a write is awaited although
+// its context ends, for a while. Whether a write that failed otherwise took
+// effect is not known: the next List tells.
 type Targets interface {
 	// List returns every secret of one scope. It returns a
 	// [fault.Unprocessable] with [fault.TargetNotFound] if GitHub does not know

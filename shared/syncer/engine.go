@@ -1,0 +1,329 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealpost/sealpost/shared/audit"
+	"github.com/sealpost/sealpost/shared/clock"
+	"github.com/sealpost/sealpost/shared/docstore"
+	"github.com/sealpost/sealpost/shared/exclusion"
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/pace"
+	"github.com/sealpost/sealpost/shared/plan"
+	"github.com/sealpost/sealpost/shared/project"
+	"github.com/sealpost/sealpost/shared/secret"
+)
+
+// maxConcurrentReads bounds the listings and source reads of one run.
+const maxConcurrentReads = 16
+
+// Engine syncs projects. It holds no state of its own: everything is in the
+// store, and any number of engines may run over one store.
+type Engine struct {
+	Store   docstore.Store
+	Audit   *audit.Recorder
+	Targets Targets
+	Sources Sources
+	// Fingerprints returns the key for fingerprints; it is asked only by runs
+	// that read a value.
+	Fingerprints func(context.Context) (secret.FingerprintKey, error)
+	Clock        clock.Clock
+	Log          *slog.Logger
+	Mode         pace.Mode // for the price of a plan
+}
+
+// Sync brings the project's targets level with their sources and says what
+// became of each. A request with DryRun plans and writes nothing. What fails
+// for some targets is in the result. An error means that the run ended early;
+// the result then tells how far it came. Its kinds are those of the ports, [fault.Conflict] with
+// [fault.SyncInProgress], [fault.Exhausted] with [fault.RateLimitExhausted],
+// and [fault.NotFound] or [fault.Unprocessable] for a request that names
+// secrets or scopes that the project does not have.
+func (e *Engine) Sync(ctx context.Context, req Request) (Result, error) {
+	if err := checkSelection(req); err != nil {
+		return Result{}, err
+	}
+	meter := new(pace.Meter)
+	ctx = pace.WithMeter(ctx, meter)
+	started := e.Clock.Now()
+	id := audit.NewID(started)
+
+	var total outcome
+	var failure error
+	for _, container := range req.Project.Containers() {
+		desired := e.desired(req, container.Kind)
+		if len(desired) == 0 && !req.Prune {
+			continue
+		}
+		r := &run{Engine: e, Request: req, id: id, container: container, desired: desired, started: started}
+		o, err := r.do(ctx)
+		total.add(o)
+		if err != nil {
+			failure = errors.Join(failure, fault.Annotate("sync "+container.String(), err))
+		}
+	}
+	result := total.result(req, id)
+	if failure != nil {
+		e.Log.WarnContext(ctx, "a sync ended early", "syncId", id, "error", failure)
+	}
+	result.Cost = cost(meter.Usage())
+	result.StartedAt = Timestamp(started)
+	result.DurationMs = e.Clock.Now().Sub(started).Milliseconds()
+	return result, first(failure)
+}
+
+// first returns the first of joined errors: the one that a caller is told.
+func first(err error) error {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()[0]
+	}
+	return err
+}
+
+// outcome is what became of the containers so far.
+type outcome struct {
+	items    []Item
+	orphans  []Orphan
+	price    Price
+	quota    *Limits
+	warnings []string
+}
+
+func (o *outcome) add(p outcome) {
+	o.items = append(o.items, p.items...)
+	o.orphans = append(o.orphans, p.orphans...)
+	o.price.Requests += p.price.Requests
+	o.price.Points += p.price.Points
+	o.price.DurationMs += p.price.DurationMs
+	o.warnings = append(o.warnings, p.warnings...)
+	if p.quota != nil {
+		o.quota = p.quota
+	}
+}
+
+func (o *outcome) result(req Request, id string) Result {
+	r := Result{
+		SyncID: id, ProjectID: req.Project.ID, DryRun: req.DryRun, Results: o.items, Orphans: o.orphans,
+		Quota: o.quota, Warnings: o.warnings, CorrelationID: req.CorrelationID,
+	}
+	if r.Results == nil {
+		r.Results = []Item{}
+	}
+	slices.SortFunc(r.Results, func(a, b Item) int { return a.Target().Compare(b.Target()) })
+	r.Summary, r.Status = summarise(r.Results)
+	if req.DryRun {
+		r.Price = &o.price
+	}
+	return r
+}
+
+// checkSelection refuses names and scopes that the project does not have, so
+// that a typing error is not taken for "nothing to do".
+func checkSelection(req Request) error {
+	known := map[secret.Name]bool{}
+	for _, m := range req.Project.Mappings {
+		known[m.Name] = true
+	}
+	var unknown []string
+	for _, name := range req.Secrets {
+		if !known[name] && !req.Prune {
+			unknown = append(unknown, string(name))
+		}
+	}
+	if len(unknown) > 0 {
+		return fault.New(fault.RequestNotFound, "project %s has no secret %s", req.Project.ID, strings.Join(unknown, ", "))
+	}
+	scopes := req.Project.Scopes()
+	for _, scope := range req.Scopes {
+		if !slices.Contains(scopes, scope) && !req.Prune {
+			unknown = append(unknown, string(scope))
+		}
+	}
+	if len(unknown) > 0 {
+		return fault.New(fault.ScopeInvalid, "project %s maps nothing to %s", req.Project.ID, strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// selected reports whether the request asks for the target.
+func (r Request) selected(t secret.Target) bool {
+	return (len(r.Secrets) == 0 || slices.Contains(r.Secrets, t.Name)) &&
+		(len(r.Scopes) == 0 || slices.Contains(r.Scopes, t.Scope))
+}
+
+// desired expands the mappings to the targets of one kind of container that
+// the request asks for.
+func (e *Engine) desired(req Request, kind project.ContainerKind) []plan.Desired {
+	var desired []plan.Desired
+	for _, m := range req.Project.Mappings {
+		for _, scope := range m.Scopes {
+			d := plan.Desired{Target: secret.Target{Scope: scope, Name: m.Name}, Source: m.Source}
+			if !kind.Holds(scope) || !req.selected(d.Target) {
+				continue
+			}
+			if scope.Organisation() {
+				d.Access = m.Access
+			}
+			desired = append(desired, d)
+		}
+	}
+	return desired
+}
+
+// observe reads all that the plan depends on.
+func (r *run) observe(ctx context.Context) (plan.Input, error) {
+	r.progress(PhaseObserve, 0, 0)
+	in := plan.Input{
+		RepositoryID: r.Project.Repository.ID, Desired: slices.Clone(r.desired), Ledger: r.ledger.Entries,
+		Observed: map[secret.Scope]plan.Observation{}, Selected: r.selected,
+		Policy: plan.Policy{Force: r.Force, Prune: r.Prune, MaxDeletions: r.MaxDeletions, AllowRollback: r.Project.AllowRollback},
+	}
+	scopes := map[secret.Scope]bool{}
+	var sources []secret.Source
+	for _, d := range in.Desired {
+		scopes[d.Scope] = true
+		sources = append(sources, d.Source)
+	}
+	if r.Prune {
+		for t := range r.ledger.Entries {
+			if r.selected(t) {
+				scopes[t.Scope] = true
+			}
+		}
+	}
+	global, err := exclusion.Load(ctx, r.Store)
+	if err != nil {
+		return plan.Input{}, err
+	}
+	own, err := exclusion.ParseAll(r.Project.Exclude)
+	if err != nil {
+		return plan.Input{}, err
+	}
+	in.Exclude = exclusion.Compile(global.Patterns, own).Match
+
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxConcurrentReads)
+	group.Go(func() (err error) {
+		in.Sources, err = r.inspect(gctx, sources, in.Desired)
+		return err
+	})
+	for scope := range scopes {
+		group.Go(func() error {
+			listing, err := r.Targets.List(gctx, r.container, scope)
+			if fatal(err) {
+				return err
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			in.Observed[scope] = plan.Observation{Listing: listing, Err: err}
+			r.tellTime(listing.At)
+			return nil
+		})
+	}
+	return in, group.Wait()
+}
+
+// fatal reports whether a listing's error concerns the whole run, and not only
+// its scope.
+func fatal(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Canceled, fault.Deadline, fault.Exhausted:
+		return true
+	}
+	return errors.Is(err, fault.CredentialsRejected)
+}
+
+// inspect returns the sources' states, and fills in the fingerprints of values
+// whose source does not count versions.
+func (r *run) inspect(ctx context.Context, sources []secret.Source, desired []plan.Desired) (map[secret.Source]secret.SourceState, error) {
+	slices.SortFunc(sources, func(a, b secret.Source) int { return strings.Compare(a.String(), b.String()) })
+	states, err := r.Sources.Inspect(ctx, slices.Compact(sources))
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range desired {
+		state := states[d.Source]
+		if !state.Exists || !state.Unversioned {
+			continue
+		}
+		_, desired[i].Fingerprint, desired[i].Err = r.value(ctx, d.Source, 0)
+	}
+	return states, nil
+}
+
+// value reads a value that can be written, and its fingerprint.
+func (r *run) value(ctx context.Context, source secret.Source, version secret.Version) (secret.Value, secret.Fingerprint, error) {
+	value, err := r.Sources.Value(ctx, source, version)
+	if err != nil {
+		return secret.Value{}, secret.Fingerprint{}, err
+	}
+	switch n := value.Len(); {
+	case n == 0:
+		return secret.Value{}, secret.Fingerprint{}, fault.New(fault.ValueEmpty, "the value of %s is empty", source)
+	case n > secret.MaxValueBytes:
+		return secret.Value{}, secret.Fingerprint{}, fault.New(fault.ValueTooLarge, "the value of %s has %d bytes; GitHub takes %d", source, n, secret.MaxValueBytes)
+	}
+	key, err := r.Fingerprints(ctx)
+	if err != nil {
+		return secret.Value{}, secret.Fingerprint{}, err
+	}
+	return value, key.Fingerprint(value), nil
+}
+
+// price is what the writes of a plan will cost: keys, writes, and the lists to
+// settle.
+func (r *run) priceOf(p plan.Plan, in plan.Input) Price {
+	puts, deletes := map[secret.Scope]int{}, map[secret.Scope]int{}
+	for _, a := range p.Writes() {
+		if a.Kind == plan.Delete {
+			deletes[a.Scope]++
+		} else {
+			puts[a.Scope]++
+		}
+	}
+	var work pace.Work
+	for scope, observation := range in.Observed {
+		n := puts[scope] + deletes[scope]
+		if n == 0 {
+			continue
+		}
+		work.Writes += n
+		work.Settles += pages(len(observation.Listing.Targets) + puts[scope])
+		if puts[scope] > 0 {
+			work.Keys++
+		}
+	}
+	price := pace.PriceOf(r.Mode, work)
+	return Price{Requests: price.Requests, Points: price.Points, DurationMs: price.Duration.Milliseconds()}
+}
+
+// listPage is how many secrets a page of GitHub's listings has.
+const listPage = 100
+
+func pages(n int) int { return max(1, (n+listPage-1)/listPage) }
+
+// checkQuota refuses a plan that the hourly quota does not cover.
+func (r *run) checkQuota(ctx context.Context, price Price) error {
+	if price.Requests == 0 {
+		return nil
+	}
+	quota, err := r.Targets.Quota(ctx, r.container)
+	if err != nil {
+		return err
+	}
+	if quota.Limit == 0 || quota.Remaining >= price.Requests {
+		return nil
+	}
+	wait := max(quota.ResetAt.Sub(r.Clock.Now()), time.Second)
+	return fault.New(fault.RateLimitExhausted, "the plan needs %d requests and %d of %d are left this hour", price.Requests, quota.Remaining, quota.Limit).
+		WithRetryAfter(wait).WithRemedy(fmt.Sprintf("Repeat the sync after %s.", Timestamp(quota.ResetAt)), "")
+}
