@@ -38,10 +38,26 @@ const (
 // Run is what the last holder did, kept so that a status can be told without
 // another document.
 type Run struct {
-	SyncID     string
-	Status     string
-	FinishedAt time.Time
-	DurationMs int64
+	SyncID     string    `doc:"syncId,omitempty"`
+	Status     string    `doc:"status,omitempty"`
+	FinishedAt time.Time `doc:"finishedAt,omitempty"`
+	DurationMs int64     `doc:"durationMs,omitempty"`
+	Problems   []Problem `doc:"problems,omitempty"` // targets that it left not right
+	Quota      Quota     `doc:"quota,omitempty"`    // hourly quota when it ended
+}
+
+// Problem is a target that a run left not right.
+type Problem struct {
+	Scope string `doc:"scope"`
+	Name  string `doc:"name"`
+	Code  string `doc:"code"`
+}
+
+// Quota is an hourly quota; all zero if there is none.
+type Quota struct {
+	Limit     int64     `doc:"limit,omitempty"`
+	Remaining int64     `doc:"remaining,omitempty"`
+	ResetAt   time.Time `doc:"resetAt,omitempty"`
 }
 
 // Lease is the right to write one container. It is safe for concurrent use.
@@ -76,7 +92,7 @@ func Acquire(ctx context.Context, store docstore.Store, clk clock.Clock, key, ho
 		if left := record.UpdateTime.Add(TTL).Sub(record.ReadTime); stored.Holder != "" && left > 0 {
 			return nil, inProgress(left)
 		}
-		l.Fence, l.last = stored.Fence, stored.Last.run()
+		l.Fence, l.last = stored.Fence, stored.Last
 		condition = docstore.IfUnchanged(record.UpdateTime)
 	}
 	l.Fence++
@@ -91,6 +107,13 @@ func Acquire(ctx context.Context, store docstore.Store, clk clock.Clock, key, ho
 
 func inProgress(left time.Duration) error {
 	return fault.New(fault.SyncInProgress, "another run holds the lease").WithRetryAfter(max(left, time.Second))
+}
+
+// Previous returns what the holder before this one did.
+func (l *Lease) Previous() Run {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
 }
 
 // Commit makes the writes and renews the lease, all or nothing, and returns
@@ -150,7 +173,7 @@ func (l *Lease) renew(ctx context.Context, writes ...docstore.Write) (time.Time,
 }
 
 func (l *Lease) commit(ctx context.Context, condition docstore.Precondition, writes ...docstore.Write) (time.Time, error) {
-	write, err := collection.Put(l.key, storedLease{Holder: l.holder, Fence: l.Fence, Last: storeRun(l.last)}, condition)
+	write, err := collection.Put(l.key, storedLease{Holder: l.holder, Fence: l.Fence, Last: l.last}, condition)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -178,24 +201,15 @@ func Last(ctx context.Context, store docstore.Store, key string) (Run, bool, err
 		return Run{}, false, fault.Annotate("lease.Last "+key, err)
 	}
 	held := record.Value.Holder != "" && record.ReadTime.Before(record.UpdateTime.Add(TTL))
-	return record.Value.Last.run(), held, nil
+	return record.Value.Last, held, nil
 }
 
-type (
-	storedLease struct {
-		Holder string    `doc:"holder"` // empty: released
-		Fence  int64     `doc:"fence"`
-		Last   storedRun `doc:"last"`
-	}
-	storedRun struct {
-		SyncID     string    `doc:"syncId,omitempty"`
-		Status     string    `doc:"status,omitempty"`
-		FinishedAt time.Time `doc:"finishedAt,omitempty"`
-		DurationMs int64     `doc:"durationMs,omitempty"`
-	}
-)
-
-func (s storedRun) run() Run   { return Run(s) }
-func storeRun(r Run) storedRun { return storedRun(r) }
+// storedLease is the stored form. A run's part of it changes with Run, which
+// has no other form.
+type storedLease struct {
+	Holder string `doc:"holder"` // empty: released
+	Fence  int64  `doc:"fence"`
+	Last   Run    `doc:"last"`
+}
 
 var collection = docstore.Collection[storedLease]{Name: "leases", Version: 1}

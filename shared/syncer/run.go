@@ -650,7 +650,11 @@ func (r *run) end(ctx context.Context, runErr error) error {
 	if err != nil {
 		return errors.Join(recordErr, err)
 	}
-	at, err := r.lease.Release(ctx, lease.Run{SyncID: r.id, Status: string(status), FinishedAt: event.At, DurationMs: event.DurationMs}, writes...)
+	last := lease.Run{SyncID: r.id, Status: string(status), FinishedAt: event.At, DurationMs: event.DurationMs, Problems: problems(r.lease.Previous().Problems, items)}
+	if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
+		last.Quota = lease.Quota{Limit: int64(quota.Limit), Remaining: int64(quota.Remaining), ResetAt: quota.ResetAt}
+	}
+	at, err := r.lease.Release(ctx, last, writes...)
 	r.saved(at, len(writes) > 0, err)
 	return errors.Join(recordErr, err)
 }
