@@ -41,7 +41,7 @@ func (s *Store) Record(ctx context.Context, events []Event) error {
 			if err != nil {
 				return err
 			}
-			write.ExpireAt = e.At.Add(s.retention)
+			write.ExpireAt = e.At.Add(s.retention).Truncate(time.Microsecond) // as the store keeps times
 			writes = append(writes, write)
 		}
 		if _, err := s.docs.Commit(ctx, writes...); err != nil {
@@ -74,10 +74,10 @@ func (s *Store) Find(ctx context.Context, q Query) ([]Event, string, error) {
 	equal("operation", string(q.Operation))
 	equal("actor", q.Actor)
 	if !q.From.IsZero() {
-		query.Where = append(query.Where, docstore.Filter{Path: "at", Op: docstore.GreaterOrEqual, Value: q.From})
+		query.Where = append(query.Where, docstore.Filter{Path: "at", Op: docstore.GreaterOrEqual, Value: q.From.Truncate(time.Microsecond)})
 	}
 	if !q.To.IsZero() {
-		query.Where = append(query.Where, docstore.Filter{Path: "at", Op: docstore.Less, Value: q.To})
+		query.Where = append(query.Where, docstore.Filter{Path: "at", Op: docstore.Less, Value: q.To.Truncate(time.Microsecond)})
 	}
 	records, next, err := collection.List(ctx, s.docs, query)
 	if err != nil {

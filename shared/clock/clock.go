@@ -30,6 +30,23 @@ func Scaled(factor float64) Clock {
 	return scaled{start: time.Now(), factor: factor}
 }
 
+// Until returns how long it is on c until deadline, which is a time of the
+// machine's clock, as a context's deadline is.
+func Until(c Clock, deadline time.Time) time.Duration {
+	if s, ok := c.(scaled); ok {
+		return time.Duration(float64(time.Until(deadline)) * s.factor)
+	}
+	return deadline.Sub(c.Now())
+}
+
+// WithTimeout is context.WithTimeout with d measured on c.
+func WithTimeout(ctx context.Context, c Clock, d time.Duration) (context.Context, context.CancelFunc) {
+	if s, ok := c.(scaled); ok {
+		d = time.Duration(float64(d) / s.factor)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
 type scaled struct {
 	start  time.Time
 	factor float64

@@ -20,23 +20,26 @@ import (
 // passes over Firestore.
 const (
 	MaxDocumentBytes = 1 << 20 // Firestore: 1 MiB a document
-	MaxCommitWrites  = 500     // ours: Firestore dropped its limit of 500 writes; its limit of 10 MiB a request stays
+	MaxCommitWrites  = 500     // ours: Firestore dropped its limit of 500 writes
+	MaxCommitBytes   = 3 << 20 // ours, all documents of a commit; Firestore takes 10 MiB a request, its emulator 4 MiB
 	MaxListLimit     = 1000    // ours
 )
 
 // Key names a document.
 type Key struct {
-	Collection string // one of the collections of the design
+	Collection string // lower-case letters, digits and underscores, a letter first
 	ID         string // 1 to 1,000 bytes, no slash, not "." or "..", not "__…__"
 }
 
 // String returns collection/id.
 func (k Key) String() string { return k.Collection + "/" + k.ID }
 
-// Fields is a document's content. A value is nil, bool, int64, float64, string
-// (UTF-8), []byte, time.Time (UTC, whole microseconds), []any or
-// map[string]any of such values; an array holds no array. A store copies what
-// it takes and what it gives.
+// Fields is a document's content. A value is nil, bool, int64, float64 (finite),
+// string (UTF-8), []byte, time.Time (whole microseconds; read back in UTC),
+// []any or map[string]any of such values, nested at most 20 deep; an array
+// holds no array. A name is 1 to 1,500 bytes and not "__…__". Empty maps,
+// arrays and byte strings are told from nil. A store copies what it takes and
+// what it gives.
 type Fields map[string]any
 
 // Doc is a document as it was read. Both times are the store's clock, not the
@@ -68,7 +71,8 @@ func Always() Precondition { return Precondition{} }
 // IfAbsent writes only if the document does not exist: a create.
 func IfAbsent() Precondition { return Precondition{kind: absent} }
 
-// IfUnchanged writes only if the document's update time is still t.
+// IfUnchanged writes only if the document's update time is still t, which a
+// read or a commit gave.
 func IfUnchanged(t time.Time) Precondition { return Precondition{kind: unchanged, time: t} }
 
 // Absent reports whether the document must not exist.
@@ -88,9 +92,12 @@ type Write struct {
 	ExpireAt time.Time
 }
 
-// ExpireField is the top-level field that holds Write.ExpireAt, where
-// Firestore's TTL policies look for it. It is not among a read Doc's Fields.
-const ExpireField = "expireAt"
+// Top-level fields that are the store's: no Write may have them among its
+// Fields, and no Doc shows them.
+const (
+	ExpireField = "expireAt" // Write.ExpireAt, where Firestore's TTL policies look for it; filters may name it
+	NonceField  = "_nonce"   // what makes every write a change, in Firestore; see firedoc
+)
 
 // Store keeps documents. Every method returns an error of kind
 // [fault.Canceled] or [fault.Deadline] if its context ends first,
@@ -109,7 +116,12 @@ type Store interface {
 	// and a [fault.Conflict] if one that must be unchanged was changed or is
 	// gone. Where both happen, it returns either. A [fault.TooLarge] means that
 	// a document or the commit is over its limit. Deleting what is not there
-	// succeeds under [Always].
+	// succeeds under [Always]. A put of the content that is there already is a
+	// write like any other and moves the update time.
+	//
+	// A commit that ends in Unavailable, Canceled or Deadline may have taken
+	// effect or not. Where the store repeated it, a Conflict or an Exists may
+	// rarely be the echo of its own first attempt. Who must know reads again.
 	Commit(ctx context.Context, writes ...Write) (time.Time, error)
 }
 
@@ -126,15 +138,19 @@ const (
 )
 
 // Filter keeps documents whose field compares so with the value. The path is
-// dotted for nested maps. A document without the field does not match; values
-// of different types never match.
+// dotted for nested maps; only names of letters, digits and underscores can be
+// asked for. A document without the field does not match. Values of different types never
+// match, where int64 and float64 are one type. Text is ordered by its bytes.
 type Filter struct {
 	Path  string
 	Op    Op
 	Value any // string, int64, bool or time.Time
 }
 
-// Order sorts by a field; ties go by id in the same direction.
+// Order sorts by a field; ties go by id in the same direction. A document
+// without the field is left out. The field should hold one type only, and none
+// but nil, bool, number, time or text: how others are ordered is not said,
+// though each document still comes once.
 type Order struct {
 	Path       string
 	Descending bool
@@ -144,7 +160,7 @@ type Order struct {
 type Query struct {
 	Collection string
 	Where      []Filter
-	OrderBy    *Order // nil: by id. With a range filter, its field must be the filter's.
+	OrderBy    *Order // nil: by id. With filters other than Equal, which are on one field, by that field.
 	Limit      int    // 1 to MaxListLimit
 	Cursor     string // Page.Next of the page before; empty for the first
 }
@@ -152,5 +168,5 @@ type Query struct {
 // Page is one page of a listing.
 type Page struct {
 	Docs []Doc
-	Next string // cursor of the next page; empty when this is the last
+	Next string // cursor of the next page, for the same query only; empty when this is the last
 }

@@ -141,12 +141,17 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap returns the private cause.
-func (e *Error) Unwrap() error { return e.cause }
+// Unwrap returns the private cause, without its kinds.
+func (e *Error) Unwrap() error {
+	if e.cause == nil {
+		return nil
+	}
+	return kindless{e.cause}
+}
 
-// Is reports whether target is this error's kind or code. A wrapped cause of
-// another kind does not shine through: an adapter that decides that a missing
-// document is a conflict means it.
+// Is reports whether target is this error's kind or code. The kind of a cause
+// does not shine through: an adapter that decides that a missing document is a
+// conflict means it. Its code does.
 func (e *Error) Is(target error) bool {
 	switch t := target.(type) {
 	case Kind:
@@ -155,6 +160,20 @@ func (e *Error) Is(target error) bool {
 		return e.code == t
 	}
 	return false
+}
+
+// kindless is a cause that errors.Is and errors.As look through for everything
+// but a Kind. It has no Unwrap, which would lead them past it.
+type kindless struct{ error }
+
+func (c kindless) Is(target error) bool {
+	_, kind := target.(Kind)
+	return !kind && errors.Is(c.error, target)
+}
+
+func (c kindless) As(target any) bool {
+	_, kind := target.(*Kind)
+	return !kind && errors.As(c.error, target)
 }
 
 // KindOf returns the kind of the outermost Error in err's chain. Errors of the

@@ -157,7 +157,10 @@ func (l *Lease) Check() (time.Duration, error) {
 }
 
 func (l *Lease) check() error {
-	if l.lost || !l.clock.Now().Before(l.until) {
+	now := l.clock.Now()
+	// The monotonic clock, by which Go compares, stands still while a laptop
+	// sleeps; the wall clock, which Round(0) leaves, may be set back.
+	if l.lost || !now.Before(l.until) || !now.Round(0).Before(l.until.Round(0)) {
 		return lost(nil)
 	}
 	return nil

@@ -33,11 +33,18 @@ type Written struct {
 	Content
 	PutAt     time.Time // GitHub's clock: Date of the answer to our write
 	UpdatedAt time.Time // GitHub's clock: what its listing shows for our write; zero until settled
+	Replaced  time.Time // GitHub's clock: what its listing showed before; zero once settled, or if nothing was there
 	SyncedAt  time.Time // our clock: when the target was last made or found right
 }
 
 // Settled reports whether a listing has shown the write.
 func (w Written) Settled() bool { return !w.UpdatedAt.IsZero() }
+
+// Settle returns the write as one that a listing has shown with that updated_at.
+func (w Written) Settle(updatedAt time.Time) Written {
+	w.UpdatedAt, w.Replaced = updatedAt, time.Time{}
+	return w
+}
 
 // Pending is a write-ahead: a write that was about to start and of which no
 // outcome is recorded.
@@ -54,6 +61,20 @@ type Pending struct {
 type Entry struct {
 	Written *Written
 	Pending *Pending
+}
+
+// WriteAhead returns the entry with p pending. A pending write before it may be
+// what the target holds if p is interrupted too, so p then takes over since
+// when the target may be ours.
+func (e Entry) WriteAhead(p Pending) Entry {
+	if before := e.Pending; before != nil {
+		if before.From.Before(p.From) {
+			p.From = before.From
+		}
+		p.Forced = p.Forced || before.Forced
+	}
+	e.Pending = &p
+	return e
 }
 
 // Ledger is a container's ledger as it was read, and changes to it that are

@@ -14,13 +14,15 @@ import (
 // is 1 MiB. The collection is exempt from indexing.
 type (
 	storedLedger struct {
-		Container string                            `doc:"container"`
-		Owner     string                            `doc:"owner,omitempty"`
-		Keys      []string                          `doc:"keys,omitempty"`     // ids of fingerprint keys
-		Projects  []string                          `doc:"projects,omitempty"` // ids of source projects
-		Scopes    map[string]map[string]storedEntry `doc:"scopes,omitempty"`   // scope → name → entry
+		Container string                   `doc:"container"`
+		Owner     string                   `doc:"owner,omitempty"`
+		Keys      []string                 `doc:"keys,omitempty"`     // ids of fingerprint keys
+		Projects  []string                 `doc:"projects,omitempty"` // ids of source projects
+		Accesses  []string                 `doc:"accesses,omitempty"` // canonical forms of project.Access
+		Scopes    map[string][]storedEntry `doc:"scopes,omitempty"`   // by name; not a map, since __X__ names a secret but no field
 	}
 	storedEntry struct {
+		Name    string         `doc:"n"`
 		Written *storedWritten `doc:"w,omitempty"`
 		Pending *storedPending `doc:"p,omitempty"`
 	}
@@ -30,12 +32,13 @@ type (
 		Version int64  `doc:"v,omitempty"`
 		Key     int64  `doc:"k,omitempty"` // index into Keys
 		MAC     string `doc:"m,omitempty"`
-		Access  string `doc:"a,omitempty"`
+		Access  int64  `doc:"a,omitempty"` // index into Accesses
 	}
 	storedWritten struct {
 		Content   storedContent `doc:"c"`
 		PutAt     time.Time     `doc:"at"`
 		UpdatedAt time.Time     `doc:"u,omitempty"`
+		Replaced  time.Time     `doc:"r,omitempty"`
 		SyncedAt  time.Time     `doc:"y"`
 	}
 	storedPending struct {
@@ -50,37 +53,34 @@ type (
 var collection = docstore.Collection[storedLedger]{Name: "sync_ledgers", Version: 1}
 
 func store(l *Ledger) storedLedger {
-	s := storedLedger{Container: l.Container.String(), Owner: l.Owner, Scopes: map[string]map[string]storedEntry{}}
+	s := storedLedger{Container: l.Container.String(), Owner: l.Owner, Scopes: map[string][]storedEntry{}}
 	content := func(c Content) storedContent {
 		return storedContent{
 			Project: intern(&s.Projects, c.Source.Project), Secret: c.Source.Secret, Version: int64(c.Version),
-			Key: intern(&s.Keys, c.Fingerprint.KeyID), MAC: c.Fingerprint.MAC, Access: c.Access,
+			Key: intern(&s.Keys, c.Fingerprint.KeyID), MAC: c.Fingerprint.MAC,
+			Access: intern(&s.Accesses, c.Access),
 		}
 	}
 	for _, target := range sortedTargets(l.Entries) {
 		entry := l.Entries[target]
-		var stored storedEntry
+		stored := storedEntry{Name: string(target.Name)}
 		if w := entry.Written; w != nil {
-			stored.Written = &storedWritten{Content: content(w.Content), PutAt: w.PutAt, UpdatedAt: w.UpdatedAt, SyncedAt: w.SyncedAt}
+			stored.Written = &storedWritten{Content: content(w.Content), PutAt: w.PutAt, UpdatedAt: w.UpdatedAt, Replaced: w.Replaced, SyncedAt: w.SyncedAt}
 		}
 		if p := entry.Pending; p != nil {
 			stored.Pending = &storedPending{Content: content(p.Content), Fence: p.Fence, From: p.From, Until: p.Until, Forced: p.Forced}
 		}
-		names := s.Scopes[string(target.Scope)]
-		if names == nil {
-			names = map[string]storedEntry{}
-			s.Scopes[string(target.Scope)] = names
-		}
-		names[string(target.Name)] = stored
+		scope := string(target.Scope)
+		s.Scopes[scope] = append(s.Scopes[scope], stored)
 	}
 	return s
 }
 
 func (s storedLedger) ledger() (*Ledger, error) {
 	l := &Ledger{Owner: s.Owner, Entries: map[secret.Target]Entry{}}
-	for scope, names := range s.Scopes {
-		for name, stored := range names {
-			target := secret.Target{Scope: secret.Scope(scope), Name: secret.Name(name)}
+	for scope, entries := range s.Scopes {
+		for _, stored := range entries {
+			target := secret.Target{Scope: secret.Scope(scope), Name: secret.Name(stored.Name)}
 			entry, err := s.entry(stored)
 			if err != nil {
 				return nil, fault.Annotate("entry "+target.String(), err)
@@ -98,7 +98,7 @@ func (s storedLedger) entry(stored storedEntry) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		entry.Written = &Written{Content: content, PutAt: w.PutAt, UpdatedAt: w.UpdatedAt, SyncedAt: w.SyncedAt}
+		entry.Written = &Written{Content: content, PutAt: w.PutAt, UpdatedAt: w.UpdatedAt, Replaced: w.Replaced, SyncedAt: w.SyncedAt}
 	}
 	if p := stored.Pending; p != nil {
 		content, err := s.content(p.Content)
@@ -113,12 +113,13 @@ func (s storedLedger) entry(stored storedEntry) (Entry, error) {
 func (s storedLedger) content(c storedContent) (Content, error) {
 	project, ok1 := lookup(s.Projects, c.Project)
 	key, ok2 := lookup(s.Keys, c.Key)
-	if !ok1 || !ok2 {
+	access, ok3 := lookup(s.Accesses, c.Access)
+	if !ok1 || !ok2 || !ok3 {
 		return Content{}, fault.Wrap(fault.Internal, "an index is outside its table", nil)
 	}
 	return Content{
 		Source: secret.Source{Project: project, Secret: c.Secret}, Version: secret.Version(c.Version),
-		Fingerprint: secret.Fingerprint{KeyID: key, MAC: c.MAC}, Access: c.Access,
+		Fingerprint: secret.Fingerprint{KeyID: key, MAC: c.MAC}, Access: access,
 	}, nil
 }
 

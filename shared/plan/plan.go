@@ -8,14 +8,17 @@
 // updated, in whole seconds. So a target is taken as ours, and as we left it,
 // if the ledger has a confirmed write of it and its updated_at is the one that
 // was settled after that write. Before a write is settled, updated_at is
-// accepted within [SettleWindow] of the Date of GitHub's answer to it. A
-// listing may lag behind a write: for [ListLag] after it, a target that is
-// absent or shows an older time is taken as not shown yet.
+// accepted within [SettleWindow] of the Date of GitHub's answer to it, unless
+// it is the one of before the write. A listing may lag behind a write: for
+// [ListLag] after it, a target that is absent or shows an older time is taken
+// as not shown yet.
 //
 // A write-ahead without a recorded outcome (the writer was killed) confers
 // ownership of what was updated while it may have been in flight. It is
 // written again, since nobody can tell whether it took effect. What was
-// updated later is somebody else's.
+// updated later is somebody else's. What was updated earlier shows, once
+// listings no longer lag, that it took no effect; then what is known from
+// before it decides.
 package plan
 
 import (
@@ -66,6 +69,9 @@ type Action struct {
 	Content ledger.Content  // create, update and unchanged: what the target is to hold; the fingerprint may be missing
 	Access  *project.Access // organisation scopes only
 	Forced  bool            // the write replaces what is not ours
+	// Replaces is the updated_at of what the write replaces; zero if nothing is
+	// listed there.
+	Replaces time.Time
 	// Sparable means that the target is as the ledger left it and only its
 	// source has moved: if the new value has the old fingerprint, the write can
 	// be spared.
@@ -98,7 +104,7 @@ type Listing struct {
 
 // Desired is what a mapping asks of one target.
 type Desired struct {
-	secret.Target
+	secret.Target // once in an Input
 	Source      secret.Source
 	Access      *project.Access    // organisation scopes only
 	Fingerprint secret.Fingerprint // unversioned sources only: that of the value
@@ -115,7 +121,7 @@ type Observation struct {
 type Policy struct {
 	Force         bool // take over what the ledger did not write
 	Prune         bool // delete what the ledger wrote and nobody desires
-	MaxDeletions  int  // an explicit yes to that many deletions; see [DeletionBudget]
+	MaxDeletions  int  // how many deletions the caller allows; 0 leaves it to [DeletionBudget]
 	AllowRollback bool // write a lower version once the higher one is disabled or destroyed
 }
 
@@ -170,7 +176,10 @@ func (p *planner) decide(d Desired) Action {
 	if pattern, excluded := p.Exclude(d.Name); excluded {
 		return a.be(Excluded, "the pattern %s excludes it", pattern)
 	}
-	observation := p.Observed[d.Scope]
+	observation, observed := p.Observed[d.Scope]
+	if !observed {
+		return a.fail(Invalid, fault.Wrap(fault.Internal, "plan "+d.Target.String()+": nobody listed the scope", nil))
+	}
 	if observation.Err != nil {
 		return a.fail(Invalid, observation.Err)
 	}
@@ -181,23 +190,34 @@ func (p *planner) decide(d Desired) Action {
 	}
 	a.Content.Version, a.Content.Fingerprint = version, d.Fingerprint
 
-	state, settled := p.ownership(d.Target, entry)
-	switch state {
+	listed, there := p.observed[d.Target]
+	a.Replaces = listed.UpdatedAt
+	switch p.ownership(d.Target, entry) {
 	case absent:
 		return a.be(Create, "it is not there yet")
 	case gone:
 		return a.be(Create, "drift: it was deleted outside Sealpost")
 	case interrupted:
-		if _, there := p.observed[d.Target]; !there {
+		if !there {
 			return a.be(Create, "an earlier write of it was interrupted")
 		}
 		return a.be(Update, "an earlier write of it was interrupted")
+	case consented:
+		a.Forced = true
+		return a.be(Update, "an earlier forced write of it was interrupted")
 	case foreign:
 		return p.takeOver(a, "it exists, and Sealpost did not write it")
 	case changed:
 		return p.takeOver(a, "it was changed outside Sealpost after Sealpost's last write")
+	case unseen:
+		return p.compare(a, d, entry.Written)
 	}
-	a.Settled = settled
+	if !entry.Written.Settled() {
+		a.Settled = listed.UpdatedAt
+	}
+	if drift := d.Access != nil && listed.Visibility != "" && listed.Visibility != d.Access.Visibility; drift && a.Content.Access == entry.Written.Access {
+		return a.next(p.Sources[d.Source].Unversioned, "drift: who may see it was changed outside Sealpost")
+	}
 	return p.compare(a, d, entry.Written)
 }
 
@@ -250,8 +270,6 @@ func (p *planner) compare(a Action, d Desired, written *ledger.Written) Action {
 	switch {
 	case a.Content.Access != written.Access:
 		return a.next(unversioned, "who may see it has changed")
-	case p.visibilityChanged(a):
-		return a.next(unversioned, "drift: who may see it was changed outside Sealpost")
 	case a.Content.Source != written.Source:
 		a.Sparable = true
 		return a.next(unversioned, "its source has changed")
@@ -280,11 +298,6 @@ func (a Action) next(count bool, reason string) Action {
 		a.Content.Version++
 	}
 	return a.be(Update, "%s", reason)
-}
-
-func (p *planner) visibilityChanged(a Action) bool {
-	seen := p.observed[a.Target].Visibility
-	return a.Access != nil && seen != "" && seen != a.Access.Visibility
 }
 
 // ownership is what the ledger and the listing tell about a target.

@@ -68,7 +68,7 @@ func (k FingerprintKey) ID() string { return k.id }
 // Fingerprint returns the value's fingerprint. Equal values have equal
 // fingerprints whatever their names, so that reuse of a value can be found.
 func (k FingerprintKey) Fingerprint(v Value) Fingerprint {
-	mac := hmac.New(sha256.New, []byte(k.key.text))
-	_, _ = mac.Write([]byte(v.text))
+	mac := hmac.New(sha256.New, []byte(k.key.plain()))
+	_, _ = mac.Write([]byte(v.plain()))
 	return Fingerprint{KeyID: k.id, MAC: base64.RawURLEncoding.EncodeToString(mac.Sum(nil))}
 }

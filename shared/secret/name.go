@@ -17,7 +17,7 @@ const maxNameBytes = 200
 // Lower-case is accepted. Source of the rules: docs.github.com,
 // actions/reference/security/secrets, "Naming your secrets".
 func ParseName(s string) (Name, error) {
-	name := strings.ToUpper(s)
+	name := upper(s)
 	switch {
 	case name == "":
 		return "", fault.New(fault.NameInvalid, "a secret's name is empty")
@@ -34,6 +34,18 @@ func ParseName(s string) (Name, error) {
 		}
 	}
 	return Name(name), nil
+}
+
+// upper folds ASCII only: strings.ToUpper makes letters that a name may have of
+// some that it may not, such as the long s.
+func upper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'a' && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
 }
 
 func nameByte(c byte) bool {

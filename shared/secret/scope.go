@@ -3,6 +3,8 @@ package secret
 import (
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sealpost/sealpost/shared/fault"
 )
@@ -44,7 +46,10 @@ func ParseScope(s string) (Scope, error) {
 		return scope, nil
 	}
 	if name, ok := strings.CutPrefix(s, environmentPrefix); ok {
-		return scope, CheckEnvironmentName(name)
+		if err := CheckEnvironmentName(name); err != nil {
+			return "", err
+		}
+		return scope, nil
 	}
 	if name, ok := strings.CutPrefix(s, cloudflarePrefix); ok && workerName.MatchString(name) {
 		return scope, nil
@@ -54,14 +59,14 @@ func ParseScope(s string) (Scope, error) {
 
 // CheckEnvironmentName returns a [fault.ScopeInvalid] for a name that no
 // deployment environment can have. GitHub allows 255 characters; those that
-// would need care in a path or a log are refused.
+// would need care in a path, a log or the store are refused.
 func CheckEnvironmentName(name string) error {
-	if name == "" || len(name) > 255 || strings.TrimSpace(name) != name {
+	if name == "" || utf8.RuneCountInString(name) > 255 || strings.TrimSpace(name) != name {
 		return fault.New(fault.ScopeInvalid, "an environment's name has 1 to 255 characters and no space at either end")
 	}
 	for _, r := range name {
-		if r < ' ' || r == 0x7f || strings.ContainsRune("'\"`,;\\", r) {
-			return fault.New(fault.ScopeInvalid, "the environment name %q has a character that GitHub refuses", name)
+		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune("'\"`,;\\", r) {
+			return fault.New(fault.ScopeInvalid, "the environment name %q has a character that is not allowed there", name)
 		}
 	}
 	return nil

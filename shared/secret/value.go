@@ -23,20 +23,31 @@ const redacted = "[REDACTED]"
 // Value is a secret's value. Its zero value is the empty value. Values are not
 // comparable with ==, since that would not take constant time: compare
 // fingerprints.
+//
+// The text stands behind a pointer, because fmt does not ask the methods of a
+// value in an unexported field, nor those of one under the verb %p: it walks
+// the fields, and of a pointer it shows the address.
 type Value struct {
 	_    [0]func()
-	text string
+	text *string
 }
 
 // NewValue wraps text, which must not be used by the caller any more.
-func NewValue(text string) Value { return Value{text: text} }
+func NewValue(text string) Value { return Value{text: &text} }
 
 // Reveal returns the text itself. Only the adapters that send a value to its
 // target or its store may call it.
-func (v Value) Reveal() string { return v.text }
+func (v Value) Reveal() string { return v.plain() }
+
+func (v Value) plain() string {
+	if v.text == nil {
+		return ""
+	}
+	return *v.text
+}
 
 // Len returns the length in bytes.
-func (v Value) Len() int { return len(v.text) }
+func (v Value) Len() int { return len(v.plain()) }
 
 // String returns a placeholder.
 func (Value) String() string { return redacted }

@@ -65,6 +65,7 @@ type Put struct {
 // Receipt is GitHub's answer to a write.
 type Receipt struct {
 	Created bool      // 201: the secret was not there before
+	Retried bool      // an earlier attempt may have taken effect, so Created says nothing
 	At      time.Time // GitHub's clock: the Date of the answer
 }
 

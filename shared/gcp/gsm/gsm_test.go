@@ -1,0 +1,301 @@
+package gsm_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/shared/embedded/secretmanagerd"
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/gcp/gsm"
+	"github.com/sealpost/sealpost/shared/secret"
+	"github.com/sealpost/sealpost/shared/source/sourcetest"
+	"github.com/sealpost/sealpost/shared/syncer"
+)
+
+const project = "acme-secrets-prod"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs a server and a client that talk through memory. The client's
+// endpoint and dialer are filled in.
+func start(t *testing.T, server secretmanagerd.Config, client gsm.Config) (*secretmanagerd.Server, *gsm.Client) {
+	t.Helper()
+	s, err := secretmanagerd.New(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := s.ListenInMemory()
+	t.Cleanup(endpoint.Close)
+	client.Endpoint, client.Dial, client.Insecure = endpoint.Address, endpoint.Dial, true
+	return s, open(t, client)
+}
+
+func open(t *testing.T, config gsm.Config) *gsm.Client {
+	t.Helper()
+	c, err := gsm.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func source(id string) secret.Source { return secret.Source{Project: project, Secret: id} }
+
+func put(t *testing.T, s *secretmanagerd.Server, id, value string) secret.Version {
+	t.Helper()
+	version, err := s.SetSecret(project, id, secret.NewValue(value), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+func TestClientKeepsTheContractOfSources(t *testing.T) {
+	t.Parallel()
+	sourcetest.Run(t, sourcetest.Harness{
+		Project: project,
+		Open: func(t *testing.T, values map[secret.Source]secret.Value) (syncer.Sources, sourcetest.Admin) {
+			s, c := start(t, secretmanagerd.Config{}, gsm.Config{})
+			for source, value := range values {
+				if _, err := s.SetSecret(source.Project, source.Secret, value, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return c, admin{s, c}
+		},
+	})
+}
+
+type admin struct {
+	server *secretmanagerd.Server
+	client *gsm.Client
+}
+
+func (a admin) Create(t *testing.T, s secret.Source) {
+	t.Helper()
+	check(t, a.client.Create(t.Context(), s, nil))
+}
+
+func (a admin) Add(t *testing.T, s secret.Source, v secret.Value) secret.Version {
+	t.Helper()
+	version, err := a.client.AddVersion(t.Context(), s, v)
+	check(t, err)
+	return version
+}
+
+func (a admin) SetState(t *testing.T, s secret.Source, v secret.Version, state syncer.VersionState) {
+	t.Helper()
+	set := map[syncer.VersionState]func(string, string, secret.Version) error{
+		syncer.Enabled: a.server.EnableVersion, syncer.Disabled: a.server.DisableVersion, syncer.Destroyed: a.server.DestroyVersion,
+	}
+	check(t, set[state](s.Project, s.Secret, v))
+}
+
+func (a admin) Admit(t *testing.T, s secret.Source, ids ...int64) {
+	t.Helper()
+	value, err := a.client.Value(t.Context(), s, 1)
+	check(t, err)
+	_, err = a.server.SetSecret(s.Project, s.Secret, value, map[string]string{gsm.RepositoriesAnnotation: gsm.FormatRepositories(ids)})
+	check(t, err)
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestClientOverTCP(t *testing.T) {
+	t.Parallel()
+	s, err := secretmanagerd.New(secretmanagerd.Config{})
+	check(t, err)
+	endpoint, err := s.Listen("")
+	check(t, err)
+	t.Cleanup(endpoint.Close)
+	put(t, s, "db-url", "v")
+	c := open(t, gsm.Config{Endpoint: endpoint.Address, Insecure: true})
+	value, err := c.Value(t.Context(), source("db-url"), 1)
+	if err != nil || value.Reveal() != "v" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestInsecureEndpointsAreOnLoopbackOnly(t *testing.T) {
+	t.Parallel()
+	for endpoint, allowed := range map[string]bool{
+		"127.0.0.1:8085":                    true,
+		"127.1.2.3:8085":                    true,
+		"[::1]:8085":                        true,
+		"localhost:8085":                    true,
+		"localhost.example.com:8085":        false,
+		"192.0.2.7:8085":                    false,
+		"0.0.0.0:8085":                      false,
+		"secretmanager.googleapis.com:443":  false,
+		"127.0.0.1":                         false,
+		"":                                  false,
+		"http://127.0.0.1:8085":             false,
+		"dns:///127.0.0.1:8085":             false,
+		"unix:///tmp/secretmanager.sock:80": false,
+	} {
+		c, err := gsm.Open(t.Context(), gsm.Config{Endpoint: endpoint, Insecure: true})
+		if allowed != (err == nil) || !allowed && !errors.Is(err, fault.ConfigInvalid) {
+			t.Errorf("%q: got %v, want it allowed: %v", endpoint, err, allowed)
+		}
+		if c != nil {
+			check(t, c.Close())
+		}
+	}
+}
+
+func TestInspectKeepsToTheSourcesItMayLookAt(t *testing.T) {
+	t.Parallel()
+	s, c := start(t, secretmanagerd.Config{
+		Permit: func(r secretmanagerd.Request) bool { return r.Resource != "projects/"+project+"/secrets/private" },
+	}, gsm.Config{})
+	put(t, s, "open", "v")
+	put(t, s, "private", "v")
+	states, err := c.Inspect(t.Context(), []secret.Source{source("private"), source("open"), source("gone")})
+	if !errors.Is(err, fault.Denied) || !errors.Is(err, fault.SourceNotPermitted) {
+		t.Errorf("got %v, want %s", err, fault.SourceNotPermitted)
+	}
+	if _, there := states[source("private")]; there || len(states) != 2 || !states[source("open")].Exists {
+		t.Errorf("got %v", states)
+	}
+}
+
+func TestMissingRightsAreNamed(t *testing.T) {
+	t.Parallel()
+	s, c := start(t, secretmanagerd.Config{
+		Permit: func(r secretmanagerd.Request) bool { return r.Permission != "secretmanager.versions.access" },
+	}, gsm.Config{})
+	put(t, s, "db-url", "v")
+	_, err := c.Value(t.Context(), source("db-url"), 1)
+	if !errors.Is(err, fault.SourceNotPermitted) || len(fault.Remedies(err)) != 2 {
+		t.Errorf("got %v with the remedies %v", err, fault.Remedies(err))
+	}
+	if s.Calls("AccessSecretVersion") != 1 {
+		t.Errorf("asked %d times", s.Calls("AccessSecretVersion"))
+	}
+}
+
+func TestAServiceThatIsGoneIsUnavailable(t *testing.T) {
+	t.Parallel()
+	s, err := secretmanagerd.New(secretmanagerd.Config{})
+	check(t, err)
+	endpoint, err := s.Listen("")
+	check(t, err)
+	c := open(t, gsm.Config{Endpoint: endpoint.Address, Insecure: true})
+	endpoint.Close() // nobody listens there any more
+	if _, err := c.Inspect(t.Context(), []secret.Source{source("db-url")}); !errors.Is(err, fault.Unavailable) || !errors.Is(err, fault.SourceUnavailable) {
+		t.Errorf("got %v, want %s", err, fault.SourceUnavailable)
+	}
+}
+
+func TestAddVersion(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		source secret.Source
+		bytes  int
+		want   error
+	}{
+		"one byte":          {source("bare"), 1, nil},
+		"the largest":       {source("bare"), 64 << 10, nil},
+		"one byte over":     {source("bare"), 64<<10 + 1, fault.ValueTooLarge},
+		"empty":             {source("bare"), 0, fault.ValueEmpty},
+		"no such secret":    {source("gone"), 1, fault.SourceMissing},
+		"no project at all": {secret.Source{Secret: "bare"}, 1, fault.SourceMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, c := start(t, secretmanagerd.Config{}, gsm.Config{})
+			check(t, c.Create(t.Context(), source("bare"), []int64{42}))
+			version, err := c.AddVersion(t.Context(), test.source, secret.NewValue(string(make([]byte, test.bytes))))
+			if !errors.Is(err, test.want) || (test.want == nil) != (version == 1) {
+				t.Errorf("got version %d and %v, want %v", version, err, test.want)
+			}
+		})
+	}
+}
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	_, c := start(t, secretmanagerd.Config{}, gsm.Config{})
+	check(t, c.Create(t.Context(), source("db-url"), []int64{42, 7}))
+	states, err := c.Inspect(t.Context(), []secret.Source{source("db-url")})
+	if err != nil || len(states[source("db-url")].Repositories) != 2 {
+		t.Errorf("got %v, %v", states, err)
+	}
+	if err := c.Create(t.Context(), source("db-url"), nil); !errors.Is(err, fault.Exists) {
+		t.Errorf("the second time: %v", err)
+	}
+}
+
+func TestFingerprintKey(t *testing.T) {
+	t.Parallel()
+	key := func(n int) secret.Value {
+		return secret.NewValue(strconv.Itoa(n) + "-0123456789abcdef0123456789abcdef")
+	}
+	_, c := start(t, secretmanagerd.Config{}, gsm.Config{})
+	ask := func(want string, wantErr error) secret.FingerprintKey {
+		t.Helper()
+		got, err := c.FingerprintKey(t.Context(), source("sealpost-fingerprint-key"))
+		if got.ID() != want || !errors.Is(err, wantErr) {
+			t.Errorf("got key %q and %v, want %q and %v", got.ID(), err, want, wantErr)
+		}
+		return got
+	}
+	ask("", fault.SourceMissing)
+	check(t, c.Create(t.Context(), source("sealpost-fingerprint-key"), nil))
+	ask("", fault.SourceMissing)
+
+	a := admin{client: c}
+	a.Add(t, source("sealpost-fingerprint-key"), key(1))
+	first := ask("sealpost-fingerprint-key@1", nil)
+	again := ask("sealpost-fingerprint-key@1", nil)
+	a.Add(t, source("sealpost-fingerprint-key"), key(2))
+	second := ask("sealpost-fingerprint-key@2", nil)
+	v := secret.NewValue("v")
+	if first.Fingerprint(v).Compare(again.Fingerprint(v)) != secret.Same || first.Fingerprint(v).Compare(second.Fingerprint(v)) != secret.Unknown {
+		t.Error("equal keys must agree, and keys of two versions must not be compared")
+	}
+	a.Add(t, source("sealpost-fingerprint-key"), secret.NewValue("too short"))
+	ask("", fault.ConfigInvalid)
+}
+
+func TestFingerprintKeyPassesOverDisabledVersions(t *testing.T) {
+	t.Parallel()
+	s, c := start(t, secretmanagerd.Config{}, gsm.Config{})
+	for n := range 2 {
+		put(t, s, "key", strconv.Itoa(n)+"0123456789abcdef0123456789abcdef")
+	}
+	check(t, s.DisableVersion(project, "key", 2))
+	key, err := c.FingerprintKey(t.Context(), source("key"))
+	if err != nil || key.ID() != "key@1" {
+		t.Errorf("got %q, %v", key.ID(), err)
+	}
+}
+
+func TestAnEndedClientContextIsNotBlamedOnSecretManager(t *testing.T) {
+	t.Parallel()
+	s, c := start(t, secretmanagerd.Config{}, gsm.Config{})
+	put(t, s, "db-url", "v")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := c.FingerprintKey(ctx, source("db-url"))
+	if !errors.Is(err, fault.Canceled) {
+		t.Errorf("FingerprintKey: %v", err)
+	}
+	if _, err := c.AddVersion(ctx, source("db-url"), secret.NewValue("w")); !errors.Is(err, fault.Canceled) {
+		t.Errorf("AddVersion: %v", err)
+	}
+}

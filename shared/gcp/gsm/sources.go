@@ -1,0 +1,203 @@
+package gsm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	pb "cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/api/iterator"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/secret"
+	"github.com/sealpost/sealpost/shared/syncer"
+)
+
+const (
+	// inspectAtOnce is how many sources one Inspect looks at concurrently.
+	inspectAtOnce = 16
+	// newestVersions is how many versions of a source are looked at: one page.
+	newestVersions = 50
+)
+
+var _ syncer.Sources = (*Client)(nil)
+
+// Inspect implements syncer.Sources with two metadata reads a source. Sources
+// that Sealpost may not look at do not keep it from the others: the result then
+// lacks them, and the error names them. Google answers so for what does not
+// exist, too, where Sealpost's rights are on single secrets. On any other error
+// the result holds what was learnt before.
+func (c *Client) Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]syncer.SourceState, error) {
+	var mu sync.Mutex
+	states := make(map[secret.Source]syncer.SourceState, len(sources))
+	var denied []string
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(inspectAtOnce)
+	for _, source := range distinct(sources) {
+		group.Go(func() error {
+			state, err := c.inspect(groupCtx, source)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, fault.SourceNotPermitted):
+				denied = append(denied, source.String())
+				return nil
+			case err != nil:
+				return err
+			}
+			states[source] = state
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return states, err
+	}
+	if len(denied) > 0 {
+		slices.Sort(denied)
+		return states, failure(ctx, "gsm.Inspect", strings.Join(denied, ", "), status.Error(codes.PermissionDenied, ""))
+	}
+	return states, nil
+}
+
+func distinct(sources []secret.Source) []secret.Source {
+	seen := make(map[secret.Source]bool, len(sources))
+	return slices.DeleteFunc(slices.Clone(sources), func(s secret.Source) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
+}
+
+func (c *Client) inspect(ctx context.Context, source secret.Source) (syncer.SourceState, error) {
+	if source.Project == "" {
+		return syncer.SourceState{}, nil // an env file's name is nothing here
+	}
+	const op = "gsm.Inspect"
+	meta, err := c.api.GetSecret(ctx, &pb.GetSecretRequest{Name: secretName(source)})
+	if status.Code(err) == codes.NotFound {
+		return syncer.SourceState{}, nil
+	}
+	if err != nil {
+		return syncer.SourceState{}, failure(ctx, op, source.String(), err)
+	}
+	versions, err := c.versions(ctx, source)
+	if status.Code(err) == codes.NotFound {
+		return syncer.SourceState{}, nil // deleted meanwhile
+	}
+	if err != nil {
+		return syncer.SourceState{}, failure(ctx, op, source.String(), err)
+	}
+	return syncer.SourceState{
+		Exists:       true,
+		Repositories: parseRepositories(meta.GetAnnotations()[RepositoriesAnnotation]),
+		Versions:     versions,
+	}, nil
+}
+
+// versions returns the newest versions of a source, newest first. Errors are
+// those of the API.
+func (c *Client) versions(ctx context.Context, source secret.Source) ([]syncer.SourceVersion, error) {
+	it := c.api.ListSecretVersions(ctx, &pb.ListSecretVersionsRequest{Parent: secretName(source), PageSize: newestVersions})
+	var versions []syncer.SourceVersion
+	for len(versions) < newestVersions {
+		v, err := it.Next()
+		if errors.Is(err, iterator.Done) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if known, ok := sourceVersion(v); ok {
+			versions = append(versions, known)
+		}
+	}
+	slices.SortFunc(versions, func(a, b syncer.SourceVersion) int { return cmp.Compare(b.Number, a.Number) })
+	return versions, nil
+}
+
+var versionStates = map[pb.SecretVersion_State]syncer.VersionState{
+	pb.SecretVersion_ENABLED:   syncer.Enabled,
+	pb.SecretVersion_DISABLED:  syncer.Disabled,
+	pb.SecretVersion_DESTROYED: syncer.Destroyed,
+}
+
+// sourceVersion reads a version. A state that this code does not know yet
+// counts as disabled: its value is not to be had.
+func sourceVersion(v *pb.SecretVersion) (syncer.SourceVersion, bool) {
+	number, ok := versionNumber(v.GetName())
+	state, known := versionStates[v.GetState()]
+	if !known {
+		state = syncer.Disabled
+	}
+	return syncer.SourceVersion{Number: number, State: state}, ok
+}
+
+// Value implements syncer.Sources.
+func (c *Client) Value(ctx context.Context, source secret.Source, version secret.Version) (secret.Value, error) {
+	const op = "gsm.Value"
+	what := fmt.Sprintf("%s@%d", source, version)
+	if source.Project == "" || version < 1 {
+		return secret.Value{}, fault.New(fault.SourceMissing, "%s does not name a version in Secret Manager", what).WithOp(op)
+	}
+	answer, err := c.api.AccessSecretVersion(ctx, &pb.AccessSecretVersionRequest{Name: versionName(source, version)})
+	if status.Code(err) == codes.FailedPrecondition {
+		return secret.Value{}, c.inaccessible(ctx, op, source, version)
+	}
+	if err != nil {
+		return secret.Value{}, failure(ctx, op, what, err)
+	}
+	if number, ok := versionNumber(answer.GetName()); !ok || number != version {
+		return secret.Value{}, fault.New(fault.SourceUnavailable, "Secret Manager answered with another version than %s", what).WithOp(op)
+	}
+	return secret.NewValue(string(answer.GetPayload().GetData())), nil
+}
+
+// inaccessible finds out why a version's value is refused. The refusal itself
+// says so in its text only.
+func (c *Client) inaccessible(ctx context.Context, op string, source secret.Source, version secret.Version) error {
+	what := fmt.Sprintf("%s@%d", source, version)
+	meta, err := c.api.GetSecretVersion(ctx, &pb.GetSecretVersionRequest{Name: versionName(source, version)})
+	if err != nil {
+		return failure(ctx, op, what, err)
+	}
+	switch meta.GetState() {
+	case pb.SecretVersion_DISABLED:
+		return fault.New(fault.SourceDisabled, "%s is disabled", what).WithOp(op)
+	case pb.SecretVersion_DESTROYED:
+		return fault.New(fault.SourceDestroyed, "%s is destroyed", what).WithOp(op)
+	default:
+		// Enabled meanwhile, or its encryption key cannot be used.
+		return fault.New(fault.SourceUnavailable, "Secret Manager refused the value of %s though it is enabled", what).WithOp(op)
+	}
+}
+
+func secretName(s secret.Source) string {
+	return "projects/" + s.Project + "/secrets/" + s.Secret
+}
+
+func versionName(s secret.Source, v secret.Version) string {
+	return fmt.Sprintf("%s/versions/%d", secretName(s), v)
+}
+
+// versionNumber reads the end of a version's resource name. The rest is not
+// looked at: it names the project by its number, whatever it was asked by.
+func versionNumber(name string) (secret.Version, bool) {
+	_, digits, found := strings.Cut(name, "/versions/")
+	number, err := strconv.ParseInt(digits, 10, 64)
+	return secret.Version(number), found && err == nil && number > 0
+}
+
+// checksum is CRC-32C, the API's choice.
+func checksum(data []byte) int64 {
+	return int64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+}
