@@ -134,8 +134,8 @@ func (e *emulators) take(kind emulator.Kind, process *emulator.Process, err erro
 }
 
 // runCommand runs the command and returns its exit code, or 128 and the signal
-// that ended it, as shells do. A TERM is passed on to it; an interrupt comes from the terminal,
-// which sends it to the command too.
+// that ended it, as shells do. Signals are passed on; one from the terminal
+// reaches the command twice, which go test takes as one.
 func runCommand(command, env []string, signals <-chan os.Signal) (int, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, os.Stdout, os.Stderr

@@ -65,6 +65,10 @@ func canonicalMember(member string) string {
 	return ""
 }
 
+// IsProjectID reports whether a text can be the id of a project: 1 to 100
+// letters, digits, dots, hyphens and underscores, a letter or digit first.
+func IsProjectID(text string) bool { return projectID.MatchString(text) }
+
 // CheckGrants returns a [fault.Invalid] if a project id or a role in the grants
 // is none.
 func CheckGrants(g Grants) error {

@@ -114,7 +114,8 @@ type Store interface {
 	// they gave, the same for all. A document stands in at most one of them.
 	// It returns a [fault.Exists] if a document that must be absent is there,
 	// and a [fault.Conflict] if one that must be unchanged was changed or is
-	// gone. Where both happen, it returns either. A [fault.TooLarge] means that
+	// gone, or if a commit with preconditions met another at the same moment.
+	// Where both happen, it returns either. A [fault.TooLarge] means that
 	// a document or the commit is over its limit. Deleting what is not there
 	// succeeds under [Always]. A put of the content that is there already is a
 	// write like any other and moves the update time.

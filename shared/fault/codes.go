@@ -23,6 +23,7 @@ const (
 	RequestTooLarge    Code = "REQUEST_TOO_LARGE"
 	RequestNotFound    Code = "REQUEST_NOT_FOUND"
 	RequestMethod      Code = "REQUEST_METHOD_NOT_ALLOWED"
+	RequestMediaType   Code = "REQUEST_MEDIA_TYPE_UNSUPPORTED"
 	RequestConflict    Code = "REQUEST_CONFLICT"
 	RequestUnprocessed Code = "REQUEST_UNPROCESSABLE"
 	RequestThrottled   Code = "REQUEST_THROTTLED"
@@ -86,6 +87,7 @@ var registry = []Entry{
 	{RequestTooLarge, TooLarge, "The request is too large", "Send less than 1 MiB in one request."},
 	{RequestNotFound, NotFound, "There is no such thing", "Check the name or the id."},
 	{RequestMethod, Invalid, "This route does not take that method", "Use the method that openapi.yaml gives for the route."},
+	{RequestMediaType, Invalid, "The body is not of a type that this route takes", "Send JSON as Content-Type: application/json, neither compressed nor in another charset than UTF-8."},
 	{RequestConflict, Conflict, "The thing was changed meanwhile", "Read it again and repeat the request."},
 	{RequestUnprocessed, Unprocessable, "The request cannot be carried out as it stands", "Correct what the detail names and repeat the request."},
 	{RequestThrottled, Exhausted, "Too many requests", "Wait as long as retryAfter says, then repeat the request."},

@@ -110,13 +110,17 @@ func (c *Client) account(ctx context.Context, kind project.ContainerKind, owner,
 	}
 	id, err := c.installed.at(strings.ToLower(owner)).get(ctx, nil, func(ctx context.Context) (*int64, time.Time, error) {
 		id, err := c.findInstallation(ctx, kind, owner, name)
-		return &id, time.Time{}, err
+		return &id, c.clock.Now().Add(installationLife), err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return c.installation(*id), nil
 }
+
+// installationLife is how long an installation is believed to be the present
+// one: an App that is removed and installed again has another id.
+const installationLife = 10 * time.Minute
 
 func (c *Client) findInstallation(ctx context.Context, kind project.ContainerKind, owner, name string) (int64, error) {
 	path := "orgs/" + owner + "/installation"

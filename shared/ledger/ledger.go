@@ -33,7 +33,7 @@ type Written struct {
 	Content
 	PutAt     time.Time // GitHub's clock: Date of the answer to our write
 	UpdatedAt time.Time // GitHub's clock: what its listing shows for our write; zero until settled
-	Replaced  time.Time // GitHub's clock: what its listing showed before; zero once settled, or if nothing was there
+	Replaced  time.Time // GitHub's clock: when what stood there before was written; zero once settled, or if nothing was there
 	SyncedAt  time.Time // our clock: when the target was last made or found right
 }
 

@@ -4,9 +4,9 @@ import "time"
 
 const (
 	// untold is GitHub's advice where a refusal does not say how long to wait;
-	// it doubles while nothing is served in between, up to longestUntold.
-	untold        = minute
-	longestUntold = 16 * minute
+	// it doubles while nothing is served in between, up to sixteen minutes.
+	untold       = minute
+	mostDoubling = 4
 	// longestStop bounds what a refusal can demand: the primary quota resets hourly.
 	longestStop = time.Hour + minute
 
@@ -101,7 +101,7 @@ func (b *brake) refused(now time.Time, wait time.Duration, quota bool, points, w
 		b.points, b.writes, b.hourly = 0, 0, 0
 	}
 	if wait == 0 {
-		wait = min(untold<<b.unserved, longestUntold)
+		wait = untold << min(b.unserved, mostDoubling)
 	}
 	b.share = max(leastRate, halved*b.rate(now))
 	b.refusals++

@@ -342,7 +342,7 @@ func TestStormsEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, c clock.Clock) {
 		p := pace.New(pace.Fast, c)
 		var waits []time.Duration
-		for range 6 {
+		for range 40 {
 			grant, err := p.Acquire(t.Context(), pace.Write)
 			if err != nil {
 				t.Fatal(err)

@@ -8,10 +8,10 @@
 // updated, in whole seconds. So a target is taken as ours, and as we left it,
 // if the ledger has a confirmed write of it and its updated_at is the one that
 // was settled after that write. Before a write is settled, updated_at is
-// accepted within [SettleWindow] of the Date of GitHub's answer to it, unless
-// it is the one of before the write. A listing may lag behind a write: for
-// [ListLag] after it, a target that is absent or shows an older time is taken
-// as not shown yet.
+// accepted within [SettleWindow] of the Date of GitHub's answer to it. A
+// listing may lag behind a write: for [ListLag] after it, a target that is
+// absent or shows an older time is taken as not shown yet, and so is one whose
+// time may be that of the write before.
 //
 // A write-ahead without a recorded outcome (the writer was killed) confers
 // ownership of what was updated while it may have been in flight. It is
@@ -69,8 +69,8 @@ type Action struct {
 	Content ledger.Content  // create, update and unchanged: what the target is to hold; the fingerprint may be missing
 	Access  *project.Access // organisation scopes only
 	Forced  bool            // the write replaces what is not ours
-	// Replaces is the updated_at of what the write replaces; zero if nothing is
-	// listed there.
+	// Replaces is when what the write replaces was written, as far as that is
+	// known; zero if nothing is there.
 	Replaces time.Time
 	// Sparable means that the target is as the ledger left it and only its
 	// source has moved: if the new value has the old fingerprint, the write can
@@ -105,10 +105,10 @@ type Listing struct {
 // Desired is what a mapping asks of one target.
 type Desired struct {
 	secret.Target // once in an Input
-	Source      secret.Source
-	Access      *project.Access    // organisation scopes only
-	Fingerprint secret.Fingerprint // unversioned sources only: that of the value
-	Err         error              // unversioned sources only: what is wrong with the value
+	Source        secret.Source
+	Access        *project.Access    // organisation scopes only
+	Fingerprint   secret.Fingerprint // unversioned sources only: that of the value
+	Err           error              // unversioned sources only: what is wrong with the value
 }
 
 // Observation is a scope's listing, or why there is none.
@@ -184,15 +184,20 @@ func (p *planner) decide(d Desired) Action {
 		return a.fail(Invalid, observation.Err)
 	}
 	entry := p.Ledger[d.Target]
+	state := p.ownership(d.Target, entry)
+	if state == intact || state == unseen {
+		entry.Pending = nil // it took no effect
+	}
 	version, err := p.version(d, entry)
 	if err != nil {
 		return a.fail(Invalid, err)
 	}
 	a.Content.Version, a.Content.Fingerprint = version, d.Fingerprint
 
+	a.Replaces = p.replaces(d.Target, state, entry)
+
 	listed, there := p.observed[d.Target]
-	a.Replaces = listed.UpdatedAt
-	switch p.ownership(d.Target, entry) {
+	switch state {
 	case absent:
 		return a.be(Create, "it is not there yet")
 	case gone:
@@ -210,15 +215,24 @@ func (p *planner) decide(d Desired) Action {
 	case changed:
 		return p.takeOver(a, "it was changed outside Sealpost after Sealpost's last write")
 	case unseen:
-		return p.compare(a, d, entry.Written)
+		return p.compare(a, d, *entry.Written, "")
 	}
 	if !entry.Written.Settled() {
 		a.Settled = listed.UpdatedAt
 	}
-	if drift := d.Access != nil && listed.Visibility != "" && listed.Visibility != d.Access.Visibility; drift && a.Content.Access == entry.Written.Access {
-		return a.next(p.Sources[d.Source].Unversioned, "drift: who may see it was changed outside Sealpost")
+	return p.compare(a, d, *entry.Written, listed.Visibility)
+}
+
+// replaces returns when what stands at the target was written: as it is listed,
+// or else at the latest.
+func (p *planner) replaces(t secret.Target, state ownership, e ledger.Entry) time.Time {
+	switch state {
+	case unseen:
+		return e.Written.PutAt
+	case interrupted, consented:
+		return p.Observed[t.Scope].Listing.At
 	}
-	return p.compare(a, d, entry.Written)
+	return p.observed[t].UpdatedAt
 }
 
 // takeOver is what becomes of a target that is not ours, or not any more.
@@ -237,7 +251,7 @@ func (p *planner) version(d Desired, entry ledger.Entry) (secret.Version, error)
 	case !state.Exists:
 		return 0, fault.New(fault.SourceMissing, "the source %s does not exist", d.Source)
 	case state.Unversioned:
-		return 0, d.Err
+		return count(entry), d.Err
 	case !slices.Contains(state.Repositories, p.RepositoryID):
 		return 0, fault.New(fault.SourceNotPermitted, "the source %s does not name repository %d in its annotation sealpost-repositories", d.Source, p.RepositoryID).
 			WithRemedy("Let an owner of the source admit the repository.", fmt.Sprintf("gcloud secrets update %s --project=%s --update-annotations=sealpost-repositories=%d",
@@ -261,26 +275,24 @@ func (p *planner) version(d Desired, entry ledger.Entry) (secret.Version, error)
 	return usable, nil
 }
 
-// compare is for a target that is as we left it.
-func (p *planner) compare(a Action, d Desired, written *ledger.Written) Action {
-	unversioned := p.Sources[d.Source].Unversioned
-	if unversioned {
-		a.Content.Version = written.Version
-	}
+// compare is for a target that is as we left it, and that the listing shows
+// with that visibility, if it shows it.
+func (p *planner) compare(a Action, d Desired, written ledger.Written, seen project.Visibility) Action {
 	switch {
 	case a.Content.Access != written.Access:
-		return a.next(unversioned, "who may see it has changed")
+		return a.be(Update, "who may see it has changed")
+	case d.Access != nil && seen != "" && seen != d.Access.Visibility:
+		return a.be(Update, "drift: who may see it was changed outside Sealpost")
 	case a.Content.Source != written.Source:
 		a.Sparable = true
-		return a.next(unversioned, "its source has changed")
-	case unversioned:
+		return a.be(Update, "its source has changed")
+	case p.Sources[d.Source].Unversioned:
 		switch d.Fingerprint.Compare(written.Fingerprint) {
-		case secret.Same:
-			return a.be(Unchanged, "")
 		case secret.Different:
-			return a.next(true, "the value has changed")
+			return a.be(Update, "the value has changed")
+		case secret.Unknown:
+			return a.be(Update, "the ledger's fingerprint was made with another key")
 		}
-		return a.next(true, "the ledger's fingerprint was made with another key")
 	case a.Content.Version > written.Version:
 		a.Sparable = true
 		return a.be(Update, "version %d is newer than %d", a.Content.Version, written.Version)
@@ -288,16 +300,8 @@ func (p *planner) compare(a Action, d Desired, written *ledger.Written) Action {
 		a.Sparable = true
 		return a.be(Update, "rollback: version %d was disabled or destroyed", written.Version)
 	}
-	a.Content.Fingerprint = written.Fingerprint
+	a.Content = written.Content
 	return a.be(Unchanged, "")
-}
-
-// next makes an update; an unversioned source counts its changes here.
-func (a Action) next(count bool, reason string) Action {
-	if count {
-		a.Content.Version++
-	}
-	return a.be(Update, "%s", reason)
 }
 
 // ownership is what the ledger and the listing tell about a target.
@@ -307,52 +311,80 @@ const (
 	absent      ownership = iota // not there, and never was by our hand
 	gone                         // we wrote it, and it is not there any more
 	intact                       // as we left it
+	unseen                       // as we left it, though the listing does not show our write yet
 	interrupted                  // a write of ours may or may not have taken effect
+	consented                    // not ours; a forced write of it was interrupted and took no effect
 	foreign                      // there, and the ledger knows nothing of it
 	changed                      // we wrote it, and somebody wrote it later
 )
 
-// ownership also returns the updated_at that settles an unsettled write.
-func (p *planner) ownership(t secret.Target, e ledger.Entry) (ownership, time.Time) {
+func (p *planner) ownership(t secret.Target, e ledger.Entry) ownership {
 	listed, there := p.observed[t]
-	if pending := e.Pending; pending != nil {
-		switch {
-		case !there || within(listed.UpdatedAt, pending.From, pending.Until):
-			return interrupted, time.Time{}
-		case listed.UpdatedAt.After(pending.Until):
-			return changed, time.Time{}
-		case pending.Forced:
-			return interrupted, time.Time{}
-		}
-		// The pending write did not take effect: what stood before it decides.
+	pending := e.Pending
+	if pending == nil {
+		return p.confirmed(t, e.Written)
 	}
-	written := e.Written
 	switch {
-	case written == nil && there:
-		return foreign, time.Time{}
-	case written == nil:
-		return absent, time.Time{}
+	case !there || within(listed.UpdatedAt, pending.From, pending.Until):
+		return interrupted
+	case listed.UpdatedAt.After(pending.Until):
+		return changed
+	case pending.Forced:
+		return consented
 	}
-	lagging := p.Observed[t.Scope].Listing.At.Before(written.PutAt.Add(ListLag))
-	switch {
-	case !there && lagging && !written.Settled():
-		return intact, time.Time{}
-	case !there:
-		return gone, time.Time{}
-	case written.Settled() && listed.UpdatedAt.Equal(written.UpdatedAt):
-		return intact, time.Time{}
-	case written.Settled():
-		return changed, time.Time{}
-	case Settles(*written, listed.UpdatedAt):
-		return intact, listed.UpdatedAt
-	case listed.UpdatedAt.Before(written.PutAt) && lagging:
-		return intact, time.Time{}
+	before := p.confirmed(t, e.Written)
+	if p.lagsBehind(t, pending.Until) && (before == intact || before == unseen) {
+		return interrupted
 	}
-	return changed, time.Time{}
+	return before
 }
 
-// Settles reports whether a listing's updated_at is that of the write.
-func Settles(w ledger.Written, updatedAt time.Time) bool { return within(updatedAt, w.PutAt, w.PutAt) }
+// confirmed is ownership by the last confirmed write alone.
+func (p *planner) confirmed(t secret.Target, written *ledger.Written) ownership {
+	listed, there := p.observed[t]
+	switch {
+	case written == nil && there:
+		return foreign
+	case written == nil:
+		return absent
+	}
+	lagging := p.lagsBehind(t, written.PutAt)
+	switch {
+	case !there && lagging && !written.Settled():
+		return unseen
+	case !there:
+		return gone
+	case written.Settled() && listed.UpdatedAt.Equal(written.UpdatedAt):
+		return intact
+	case !written.Settled() && Settles(*written, listed.UpdatedAt):
+		return intact
+	case lagging && older(*written, listed.UpdatedAt):
+		return unseen
+	case !written.Settled() && within(listed.UpdatedAt, written.PutAt, written.PutAt):
+		return intact
+	}
+	return changed
+}
+
+// lagsBehind reports whether the listing that the target is in may not show
+// yet what was written at that time.
+func (p *planner) lagsBehind(t secret.Target, written time.Time) bool {
+	return p.Observed[t.Scope].Listing.At.Before(written.Add(ListLag))
+}
+
+// Settles reports whether a listing's updated_at is certainly that of the
+// write, however much the listing lags.
+func Settles(w ledger.Written, updatedAt time.Time) bool {
+	return within(updatedAt, w.PutAt, w.PutAt) && !within(updatedAt, w.Replaced, w.Replaced)
+}
+
+// older reports whether updated_at may be of a time before the write.
+func older(w ledger.Written, updatedAt time.Time) bool {
+	if w.Settled() {
+		return updatedAt.Before(w.UpdatedAt)
+	}
+	return updatedAt.Before(w.PutAt) || within(updatedAt, w.Replaced, w.Replaced)
+}
 
 // within allows for the whole seconds and the lag of updated_at.
 func within(t, from, until time.Time) bool {
@@ -366,25 +398,42 @@ func (p *planner) orphans(desired map[secret.Target]bool) {
 		if desired[t] || !observed || observation.Err != nil || !p.Selected(t) {
 			continue
 		}
-		listed, there := p.observed[t]
-		state, _ := p.ownership(t, entry)
-		switch {
-		case !there && state != intact:
+		switch state := p.ownership(t, entry); {
+		case p.vanished(t, entry, state):
 			p.plan.Forget = append(p.plan.Forget, t)
-			continue
 		case !p.Policy.Prune:
 			p.plan.Orphans = append(p.plan.Orphans, t)
-			continue
-		}
-		a := Action{Target: t}
-		switch state {
-		case intact, interrupted:
-			p.plan.Actions = append(p.plan.Actions, a.be(Delete, "nothing in the manifest asks for it any more"))
-		case foreign, changed:
-			p.plan.Actions = append(p.plan.Actions, a.fail(Conflict, fault.New(fault.SecretConflict,
-				"nothing asks for it any more, but it was changed outside Sealpost at %s", listed.UpdatedAt.Format(time.RFC3339))))
+		default:
+			p.plan.Actions = append(p.plan.Actions, p.prune(t, state))
 		}
 	}
+}
+
+// vanished reports whether the target is gone for good: no write of ours can
+// still show up.
+func (p *planner) vanished(t secret.Target, e ledger.Entry, state ownership) bool {
+	switch state {
+	case absent, gone:
+		return true
+	case interrupted:
+		_, there := p.observed[t]
+		return !there && !p.lagsBehind(t, e.Pending.Until)
+	}
+	return false
+}
+
+// prune deletes what is ours.
+func (p *planner) prune(t secret.Target, state ownership) Action {
+	a := Action{Target: t, Replaces: p.observed[t].UpdatedAt}
+	if pattern, excluded := p.Exclude(t.Name); excluded {
+		return a.be(Excluded, "nothing in the manifest asks for it any more, but the pattern %s excludes it", pattern)
+	}
+	switch state {
+	case intact, unseen, interrupted:
+		return a.be(Delete, "nothing in the manifest asks for it any more")
+	}
+	return a.fail(Conflict, fault.New(fault.SecretConflict,
+		"nothing asks for it any more, but it was changed outside Sealpost at %s", a.Replaces.Format(time.RFC3339)))
 }
 
 // sort puts the actions in their one order.
@@ -395,14 +444,17 @@ func (p *planner) sort() {
 }
 
 // checkDeletions turns all deletions into conflicts if there are more than the
-// budget and the caller's yes allow.
+// caller allows or, where he does not say, the budget.
 func (p *planner) checkDeletions() {
 	n := p.plan.Count(Delete)
-	allowed := max(DeletionBudget(len(p.Ledger)), p.Policy.MaxDeletions)
+	allowed := p.Policy.MaxDeletions
+	if allowed <= 0 {
+		allowed = DeletionBudget(len(p.Ledger))
+	}
 	if n <= allowed {
 		return
 	}
-	err := fault.New(fault.DeletionBudget, "%d targets would be deleted, and %d may be without an explicit yes", n, allowed).
+	err := fault.New(fault.DeletionBudget, "%d targets would be deleted, and %d may be", n, allowed).
 		WithRemedy("Look at the plan, then allow that many deletions.", fmt.Sprintf("sealpost sync --prune --max-deletions %d", n))
 	for i, a := range p.plan.Actions {
 		if a.Kind == Delete {
@@ -508,6 +560,19 @@ func lastWritten(e ledger.Entry, source secret.Source) (secret.Version, bool) {
 		last = max(last, e.Pending.Version)
 	}
 	return last, last > 0
+}
+
+// count is the number of the target's next write, which stands in for a version
+// where the source has none.
+func count(e ledger.Entry) secret.Version {
+	var last secret.Version
+	if e.Written != nil {
+		last = e.Written.Version
+	}
+	if e.Pending != nil {
+		last = max(last, e.Pending.Version)
+	}
+	return last + 1
 }
 
 func unusable(source secret.Source, newest secret.SourceVersion) error {

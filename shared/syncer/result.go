@@ -219,3 +219,9 @@ func (i *Item) failed(err error) {
 	i.Status, i.Reason = ItemFailed, fault.Detail(err)
 	i.Code, i.Remediation = fault.CodeOf(err), fault.Remedies(err)
 }
+
+// Wrote reports whether the run wrote any target.
+func (r Result) Wrote() bool {
+	s := r.Summary
+	return !r.DryRun && s.Created+s.Updated+s.Deleted > 0
+}

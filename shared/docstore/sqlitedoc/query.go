@@ -92,9 +92,8 @@ func (s *statement) addCursor(q docstore.Query) error {
 		s.add(" AND id > ?", id)
 		return nil
 	}
-	value, err := parseValue(string(text))
-	place, ok := value.([]any)
-	if err != nil || !ok || len(place) != 2 {
+	place, ok := parsePlace(text)
+	if !ok {
 		return fault.New(fault.RequestMalformed, "a listing of %s: the cursor is not one", q.Collection)
 	}
 	op := " > "
@@ -103,6 +102,23 @@ func (s *statement) addCursor(q docstore.Query) error {
 	}
 	s.add(" AND (rank, value, id)"+op+"(?, ?, ?)", place[0], place[1], id)
 	return nil
+}
+
+// parsePlace reads what cursorValue wrote, or tells that somebody else wrote it.
+func parsePlace(text []byte) ([]any, bool) {
+	value, err := parseValue(string(text))
+	place, ok := value.([]any)
+	if err != nil || !ok || len(place) != 2 {
+		return nil, false
+	}
+	for _, part := range place {
+		switch part.(type) {
+		case int64, float64, string:
+		default:
+			return nil, false
+		}
+	}
+	return place, true
 }
 
 // cursorValue is the place of a document in the query's order: its type and value.

@@ -69,7 +69,7 @@ type Limits struct {
 	ContentPerHour   int `json:"contentPerHour,omitempty"`
 
 	// Unannounced is a limit of which nothing tells: so many writes within
-	// UnannouncedWindow.
+	// UnannouncedWindow, by default a minute.
 	Unannounced       int      `json:"unannounced,omitempty"`
 	UnannouncedWindow Duration `json:"unannouncedWindow,omitempty"`
 

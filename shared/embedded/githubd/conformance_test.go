@@ -30,7 +30,7 @@ var openapi []byte
 var everywhere = []int{304, 401, 403, 404, 422, 429}
 
 // send sends a request to the server without a network.
-func send(t *testing.T, s *githubd.Server, token, method, path, body string, headers ...string) *http.Response {
+func send(t testing.TB, s *githubd.Server, token, method, path, body string, headers ...string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, "http://github.test"+path, strings.NewReader(body))
 	if err != nil {
@@ -43,7 +43,7 @@ func send(t *testing.T, s *githubd.Server, token, method, path, body string, hea
 	return do(t, s.Client(), request)
 }
 
-func do(t *testing.T, client *http.Client, request *http.Request) *http.Response {
+func do(t testing.TB, client *http.Client, request *http.Request) *http.Response {
 	t.Helper()
 	answer, err := client.Do(request)
 	if err != nil {
@@ -58,7 +58,7 @@ func do(t *testing.T, client *http.Client, request *http.Request) *http.Response
 	return answer
 }
 
-func bodyOf(t *testing.T, answer *http.Response) string {
+func bodyOf(t testing.TB, answer *http.Response) string {
 	t.Helper()
 	raw, err := io.ReadAll(answer.Body)
 	if err != nil {
@@ -68,7 +68,7 @@ func bodyOf(t *testing.T, answer *http.Response) string {
 	return string(raw)
 }
 
-func decodeBody(t *testing.T, answer *http.Response, into any) {
+func decodeBody(t testing.TB, answer *http.Response, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(bodyOf(t, answer)), into); err != nil {
 		t.Fatalf("%v in %s", err, bodyOf(t, answer))
@@ -77,7 +77,7 @@ func decodeBody(t *testing.T, answer *http.Response, into any) {
 
 // putBody seals a value to the present key at a path of secrets, with more
 // fields where there are some.
-func putBody(t *testing.T, s *githubd.Server, at, value string, more map[string]any) string {
+func putBody(t testing.TB, s *githubd.Server, at, value string, more map[string]any) string {
 	t.Helper()
 	key := &github.PublicKey{}
 	decodeBody(t, send(t, s, aliceToken, "GET", at+"/public-key", ""), key)

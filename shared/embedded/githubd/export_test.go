@@ -1,6 +1,9 @@
 package githubd
 
-import "strings"
+import (
+	"strings"
+	"testing"
+)
 
 // DocumentedEndpoints lists the endpoints, without those under numeric ids that
 // GitHub does not describe, in the description's names.
@@ -12,4 +15,12 @@ func DocumentedEndpoints() []string {
 		}
 	}
 	return patterns
+}
+
+// BreakState makes every further write to the state file fail.
+func BreakState(t *testing.T, s *Server) {
+	t.Helper()
+	if err := s.state.file.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -109,6 +109,7 @@ func (s *Server) AddFault(f Fault) error {
 	if f.Status == 0 {
 		f.Status = http.StatusInternalServerError
 	}
+	f.After = f.After || f.Effect == EffectMalformed // there must be an answer to spoil
 	s.plans = append(s.plans, &plan{Fault: f, path: path, random: rand.New(rand.NewPCG(f.Seed, f.Seed))})
 	return nil
 }

@@ -187,7 +187,7 @@ func forDependabot(e *github.EncryptedSecret) *github.DependabotEncryptedSecret 
 }
 
 // seal makes a sealed box for the key.
-func seal(t *testing.T, key *github.PublicKey, name, value string) *github.EncryptedSecret {
+func seal(t testing.TB, key *github.PublicKey, name, value string) *github.EncryptedSecret {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(key.GetKey())
 	if err != nil || len(raw) != 32 {

@@ -66,7 +66,7 @@ func (u *usage) admit(now time.Time, l Limits, d demand) *refusal {
 		{refusedPoints, u.pointsWindow(l, d), l.Points, time.Minute, l.FixedWindows, d.points()},
 		{refusedContent, &u.contentMin, l.ContentPerMinute, time.Minute, l.FixedWindows, cost(d.content, 1)},
 		{refusedContent, &u.contentHour, l.ContentPerHour, time.Hour, l.FixedWindows, cost(d.content, 1)},
-		{refusedUnannounced, &u.unannounced, l.Unannounced, time.Duration(l.UnannouncedWindow), l.FixedWindows, cost(d.write, 1)},
+		{refusedUnannounced, &u.unannounced, l.Unannounced, unannouncedWindow(l), l.FixedWindows, cost(d.write, 1)},
 	}
 	if l.Concurrent > 0 && u.inFlight >= l.Concurrent {
 		return u.punish(now, l, &refusal{refusedConcurrent, time.Second})
@@ -87,6 +87,14 @@ func (u *usage) admit(now time.Time, l Limits, d demand) *refusal {
 	return nil
 }
 
+func unannouncedWindow(l Limits) time.Duration {
+	if l.UnannouncedWindow <= 0 {
+		return time.Minute
+	}
+	return time.Duration(l.UnannouncedWindow)
+}
+
+// cost is n for a request that counts and 0 for one that does not.
 func cost(counts bool, n int) int {
 	if counts {
 		return n

@@ -105,10 +105,14 @@ func (s *Server) Add(w World) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range w.Organizations {
-		s.addAccount(o.ID, o.Login, true)
+		if err := s.declareAccount(o.ID, o.Login, true); err != nil {
+			return err
+		}
 	}
 	for _, u := range w.Users {
-		s.addAccount(u.ID, u.Login, false)
+		if err := s.declareAccount(u.ID, u.Login, false); err != nil {
+			return err
+		}
 	}
 	for _, r := range w.Repositories {
 		if err := s.addRepository(r); err != nil {
@@ -133,6 +137,16 @@ func (s *Server) Add(w World) error {
 	return s.stateErr
 }
 
+// declareAccount adds an account that is asked for by name, kind and perhaps id.
+func (s *Server) declareAccount(id int64, login string, organization bool) error {
+	known, other := s.world.accounts[strings.ToLower(login)], s.world.accountByID(id)
+	if login == "" || known == nil && other != nil || known != nil && known.Organization != organization {
+		return fault.Wrap(fault.Invalid, fmt.Sprintf("githubd: account %q with the id %d", login, id), nil)
+	}
+	s.addAccount(id, login, organization)
+	return nil
+}
+
 func (s *Server) addAccount(id int64, login string, organization bool) *account {
 	key := strings.ToLower(login)
 	if a := s.world.accounts[key]; a != nil {
@@ -145,11 +159,12 @@ func (s *Server) addAccount(id int64, login string, organization bool) *account 
 }
 
 func (s *Server) addRepository(r Repository) error {
-	if r.Owner == "" || r.Name == "" || strings.Contains(r.Owner+r.Name, "/") {
-		return fault.Wrap(fault.Invalid, fmt.Sprintf("githubd: repository %q/%q", r.Owner, r.Name), nil)
+	known := s.world.repoByName(r.Owner + "/" + r.Name)
+	taken := known == nil && s.world.repos[r.ID] != nil
+	if taken || r.Owner == "" || r.Name == "" || strings.Contains(r.Owner+r.Name, "/") {
+		return fault.Wrap(fault.Invalid, fmt.Sprintf("githubd: repository %q/%q with the id %d", r.Owner, r.Name, r.ID), nil)
 	}
 	owner := s.addAccount(0, r.Owner, true)
-	known := s.world.repoByName(r.Owner + "/" + r.Name)
 	if known == nil {
 		known = &repo{ID: s.world.claimID(r.ID), Owner: owner.Login, Name: r.Name, Private: r.Private, CreatedAt: s.now().Truncate(time.Second)}
 		s.world.indexRepo(known)

@@ -207,7 +207,8 @@ func (s *Store) startAfter(q docstore.Query) (*firestorepb.Cursor, error) {
 	out := &firestorepb.Cursor{Before: false}
 	if q.OrderBy != nil {
 		value := &firestorepb.Value{}
-		if err := proto.Unmarshal(place, value); err != nil || value.GetValueType() == nil {
+		err := proto.Unmarshal(place, value)
+		if _, foreign := fromValue(value); err != nil || foreign != nil {
 			return nil, fault.New(fault.RequestMalformed, "a listing of %s: the cursor is not one", q.Collection)
 		}
 		out.Values = append(out.Values, value)

@@ -3,12 +3,26 @@ package gsm
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/secret"
-	"github.com/sealpost/sealpost/shared/syncer"
 )
+
+// Newest returns the number of the newest enabled version, or a
+// [fault.SourceMissing] if there is none. Other errors are those of Value.
+func (c *Client) Newest(ctx context.Context, source secret.Source) (secret.Version, error) {
+	const op = "gsm.Newest"
+	versions, err := c.versions(ctx, source)
+	if err != nil {
+		return 0, failure(ctx, op, source.String(), err)
+	}
+	for _, v := range versions {
+		if v.State == secret.Enabled {
+			return v.Number, nil
+		}
+	}
+	return 0, fault.New(fault.SourceMissing, "%s has no enabled version", source).WithOp(op)
+}
 
 // FingerprintKey returns the key that fingerprints are made with: the newest
 // enabled version of the secret, byte for byte as it is stored, with the id
@@ -17,18 +31,13 @@ import (
 // under another key are unknown, never drift.
 //
 // It returns a [fault.ConfigInvalid] for a key of less than 32 bytes, and the
-// errors of Value.
+// errors of Newest and Value.
 func (c *Client) FingerprintKey(ctx context.Context, source secret.Source) (secret.FingerprintKey, error) {
 	const op = "gsm.FingerprintKey"
-	versions, err := c.versions(ctx, source)
+	version, err := c.Newest(ctx, source)
 	if err != nil {
-		return secret.FingerprintKey{}, failure(ctx, op, source.String(), err)
+		return secret.FingerprintKey{}, fault.Annotate(op, err)
 	}
-	newest := slices.IndexFunc(versions, func(v syncer.SourceVersion) bool { return v.State == syncer.Enabled })
-	if newest < 0 {
-		return secret.FingerprintKey{}, fault.New(fault.SourceMissing, "%s has no enabled version", source).WithOp(op)
-	}
-	version := versions[newest].Number
 	value, err := c.Value(ctx, source, version)
 	if err != nil {
 		return secret.FingerprintKey{}, fault.Annotate(op, err)

@@ -24,7 +24,7 @@ import (
 	"github.com/sealpost/sealpost/shared/secret"
 )
 
-const canary = "canary-7f3a\n9d1c \"quoted\" \u00e9 end"
+const canary = "canary-7f3a9d\n1c \"quoted\" \u00e9 end"
 
 // leaks returns the forms of the canary that are in text.
 func leaks(text string) []string {
@@ -129,10 +129,11 @@ func TestDebugLoggingShowsNoValue(t *testing.T) {
 // What an unusable credentials file holds is not quoted.
 func TestUnusableCredentialsAreNotQuoted(t *testing.T) {
 	for name, text := range map[string]string{
-		"not JSON":        `{"type": "service_account", "private_key": ` + canary,
-		"an unknown type": `{"type": "` + canary[:12] + `"}`,
-		"a bad key":       `{"type": "service_account", "client_email": "a@example.com", "private_key": "` + canary[:12] + `"}`,
-		"a wrong field":   `{"type": "service_account", "private_key": {"` + canary[:12] + `": 1}}`,
+		"not JSON":              `{"type": "service_account", "private_key": ` + canary,
+		"an unknown type":       `{"type": "` + canary[:12] + `"}`,
+		"a bad key":             `{"type": "service_account", "client_email": "a@example.com", "private_key": "` + canary[:12] + `"}`,
+		"quoted by the library": `{"type": "gdch_service_account", "format_version": "` + canary[:12] + `"}`,
+		"a wrong field":         `{"type": "service_account", "private_key": {"` + canary[:12] + `": 1}}`,
 	} {
 		path := filepath.Join(t.TempDir(), "credentials.json")
 		check(t, os.WriteFile(path, []byte(text), 0o600))

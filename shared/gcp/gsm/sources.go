@@ -1,7 +1,6 @@
 package gsm
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,8 +103,9 @@ func (c *Client) inspect(ctx context.Context, source secret.Source) (syncer.Sour
 	}, nil
 }
 
-// versions returns the newest versions of a source, newest first. Errors are
-// those of the API.
+// versions returns the newest versions of a source, newest first, which is the
+// order that the API documents for ListSecretVersionsResponse.versions. Errors
+// are those of the API.
 func (c *Client) versions(ctx context.Context, source secret.Source) ([]syncer.SourceVersion, error) {
 	it := c.api.ListSecretVersions(ctx, &pb.ListSecretVersionsRequest{Parent: secretName(source), PageSize: newestVersions})
 	var versions []syncer.SourceVersion
@@ -121,7 +121,6 @@ func (c *Client) versions(ctx context.Context, source secret.Source) ([]syncer.S
 			versions = append(versions, known)
 		}
 	}
-	slices.SortFunc(versions, func(a, b syncer.SourceVersion) int { return cmp.Compare(b.Number, a.Number) })
 	return versions, nil
 }
 

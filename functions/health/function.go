@@ -1,0 +1,101 @@
+// Package health is the Cloud Function health.
+//
+// GET /healthz says that the process lives; GET /readyz says whether each
+// dependency answers. Anyone may ask: neither tells anything of a project.
+package health
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+
+	"github.com/sealpost/sealpost/shared/backend"
+	"github.com/sealpost/sealpost/shared/backend/state"
+	"github.com/sealpost/sealpost/shared/catalogue"
+	"github.com/sealpost/sealpost/shared/docstore"
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/httpx"
+)
+
+const name = "health"
+
+func init() { functions.HTTP("Health", backend.Function(name, open)) }
+
+func open(ctx context.Context, b backend.Base) (http.Handler, error) {
+	store, err := state.Open(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return Handler(b.Kit, Store("state", store)), nil
+}
+
+// Dependency is something that must answer for the system to work.
+type Dependency struct {
+	Name  string
+	Check func(context.Context) error
+}
+
+// Store returns the dependency on a document database: it reads a document
+// that need not be there.
+func Store(name string, store docstore.Store) Dependency {
+	return Dependency{Name: name, Check: func(ctx context.Context) error {
+		_, err := store.Get(ctx, docstore.Key{Collection: "projects", ID: "readyz"})
+		if errors.Is(err, fault.NotFound) {
+			return nil
+		}
+		return err
+	}}
+}
+
+// checkTime is how long a dependency may take to answer.
+const checkTime = 3 * time.Second
+
+// Handler returns the function over its dependencies.
+func Handler(kit httpx.Kit, dependencies ...Dependency) http.Handler {
+	h := handler{dependencies: dependencies}
+	return httpx.Function(catalogue.Lookup(name), kit, httpx.Handlers{
+		"GET /healthz": h.live,
+		"GET /readyz":  h.ready,
+	})
+}
+
+type handler struct{ dependencies []Dependency }
+
+func (h handler) live(w http.ResponseWriter, _ *http.Request) error {
+	return httpx.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readiness is the answer of /readyz.
+type readiness struct {
+	Status       string            `json:"status"` // ok or degraded
+	Dependencies map[string]string `json:"dependencies"`
+}
+
+func (h handler) ready(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTime)
+	defer cancel()
+	states := make([]string, len(h.dependencies))
+	var group sync.WaitGroup
+	for i, d := range h.dependencies {
+		group.Go(func() {
+			states[i] = "ok"
+			if err := d.Check(ctx); err != nil {
+				states[i] = string(fault.KindOf(err))
+			}
+		})
+	}
+	group.Wait()
+	answer := readiness{Status: "ok", Dependencies: map[string]string{}}
+	status := http.StatusOK
+	for i, d := range h.dependencies {
+		answer.Dependencies[d.Name] = states[i]
+		if states[i] != "ok" {
+			answer.Status, status = "degraded", http.StatusServiceUnavailable
+		}
+	}
+	return httpx.WriteJSON(w, status, answer)
+}

@@ -1,0 +1,377 @@
+package ghapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost/shared/embedded/githubd"
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/ghapi"
+	"github.com/sealpost/sealpost/shared/pace"
+	"github.com/sealpost/sealpost/shared/project"
+	"github.com/sealpost/sealpost/shared/secret"
+	"github.com/sealpost/sealpost/shared/syncer"
+)
+
+func TestEveryScopeIsWrittenListedAndDeleted(t *testing.T) {
+	t.Parallel()
+	scopes := []secret.Scope{
+		secret.Actions, secret.Codespaces, secret.Dependabot,
+		secret.EnvironmentScope("production"), secret.EnvironmentScope("eu/stage 1"),
+		secret.OrgActions, secret.OrgCodespaces, secret.OrgDependabot,
+	}
+	for _, scope := range scopes {
+		t.Run(string(scope), func(t *testing.T) {
+			t.Parallel()
+			server := newServer(t, githubd.Config{})
+			client := overLoopback(t, server)
+			container, put := payments, syncer.Put{Scope: scope, Name: "DATABASE_URL", Value: secret.NewValue("line 1\nline 2 \u00e9")}
+			if scope.Organisation() {
+				container, put.Access = acme, &project.Access{Visibility: project.VisibleToSelected, Repositories: []int64{1002, 1001}}
+			}
+			begin := time.Now().Add(-2 * time.Second)
+
+			receipt, err := client.Put(t.Context(), container, put)
+			if err != nil || !receipt.Created || receipt.Retried || receipt.At.Before(begin) {
+				t.Fatalf("first put: %+v, %v", receipt, err)
+			}
+			stored, err := server.Stored(container.String(), scope)
+			if err != nil || len(stored) != 1 || stored[0].Name != "DATABASE_URL" || stored[0].Value != "line 1\nline 2 \u00e9" {
+				t.Fatalf("GitHub does not hold what was put: %d secrets, %v", len(stored), err)
+			}
+			if scope.Organisation() && (stored[0].Visibility != "selected" || !slices.Equal(stored[0].Repositories, []int64{1001, 1002})) {
+				t.Errorf("access: %s %v", stored[0].Visibility, stored[0].Repositories)
+			}
+
+			listing, err := client.List(t.Context(), container, scope)
+			if err != nil || len(listing.Targets) != 1 || listing.Targets[0].Name != "DATABASE_URL" || listing.At.Before(begin) {
+				t.Fatalf("list: %+v, %v", listing, err)
+			}
+			if got := listing.Targets[0]; !got.UpdatedAt.Equal(stored[0].UpdatedAt) || !got.CreatedAt.Equal(stored[0].CreatedAt) || string(got.Visibility) != stored[0].Visibility {
+				t.Errorf("listed %+v", got)
+			}
+
+			if receipt, err := client.Put(t.Context(), container, put); err != nil || receipt.Created {
+				t.Errorf("second put: %+v, %v", receipt, err)
+			}
+			for range 2 { // what is not there is as good as deleted
+				if receipt, err := client.Delete(t.Context(), container, scope, "DATABASE_URL"); err != nil || receipt.At.Before(begin) {
+					t.Errorf("delete: %+v, %v", receipt, err)
+				}
+			}
+			if listing, err := client.List(t.Context(), container, scope); err != nil || len(listing.Targets) != 0 {
+				t.Errorf("after the deletion: %+v, %v", listing, err)
+			}
+		})
+	}
+}
+
+func TestAccessIsAlwaysWrittenWhole(t *testing.T) {
+	t.Parallel()
+	l := open(t, githubd.Config{})
+	for _, access := range []project.Access{
+		{Visibility: project.VisibleToSelected, Repositories: []int64{1001}},
+		{Visibility: project.VisibleToSelected}, // nobody: the list is sent, though empty
+		{Visibility: project.VisibleToPrivate},
+		{Visibility: project.VisibleToAll, Repositories: []int64{1001}}, // no list goes with it
+		{Visibility: project.VisibleToSelected, Repositories: []int64{1001, 1002}},
+	} {
+		_, err := l.client.Put(t.Context(), acme, syncer.Put{Scope: secret.OrgActions, Name: "K", Value: secret.NewValue("v"), Access: &access})
+		l.must(t, err)
+		stored, err := l.Stored("acme", secret.OrgActions)
+		l.must(t, err)
+		want := access.Repositories
+		if access.Visibility != project.VisibleToSelected {
+			want = nil
+		}
+		if stored[0].Visibility != string(access.Visibility) || !slices.Equal(stored[0].Repositories, want) {
+			t.Errorf("wrote %v, GitHub has %s %v", access, stored[0].Visibility, stored[0].Repositories)
+		}
+	}
+	_, err := l.client.Put(t.Context(), acme, syncer.Put{Scope: secret.OrgActions, Name: "K", Value: secret.NewValue("v")})
+	if !errors.Is(err, fault.Internal) {
+		t.Errorf("without access: %v", err)
+	}
+}
+
+func TestAListHasAllPagesInOrderAndCostsNothingTheSecondTime(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{Settings: githubd.Settings{Latency: githubd.Duration(80 * time.Millisecond), Limits: githubd.DocumentedLimits()}})
+		for i := range 250 {
+			l.must(t, l.Edit(githubd.Target{Container: "acme", Scope: secret.OrgActions, Name: fmt.Sprintf("K%03d", i)}, "v"))
+		}
+		meter := new(pace.Meter)
+		ctx := pace.WithMeter(t.Context(), meter)
+		start := time.Now()
+		first, err := l.client.List(ctx, acme, secret.OrgActions)
+		l.must(t, err)
+		if took := time.Since(start); took != 160*time.Millisecond {
+			t.Errorf("three pages took %s: the second and third were not fetched side by side", took)
+		}
+		for i := range 250 {
+			if want := secret.Name(fmt.Sprintf("K%03d", i)); len(first.Targets) != 250 || first.Targets[i].Name != want {
+				t.Fatalf("%d secrets; number %d is not %s", len(first.Targets), i, want)
+			}
+		}
+		if got := meter.Usage(); got != (pace.Usage{Requests: 3, Charged: 3, Points: 3}) {
+			t.Errorf("first list: %+v", got)
+		}
+
+		time.Sleep(time.Minute)
+		second, err := l.client.List(ctx, acme, secret.OrgActions)
+		l.must(t, err)
+		if len(second.Targets) != 250 || second.At.Sub(first.At) < time.Minute {
+			t.Errorf("second list: %d secrets as of %s, first as of %s", len(second.Targets), second.At, first.At)
+		}
+		if got := meter.Usage(); got != (pace.Usage{Requests: 6, Charged: 3, Points: 6}) {
+			t.Errorf("both lists: %+v", got)
+		}
+		if counts := l.Counts(); counts.ByStatus[304] != 3 || counts.Charged != 3 || counts.Requests != 6 {
+			t.Errorf("GitHub counted %+v", counts)
+		}
+
+		// A change is seen, on its page.
+		l.must(t, l.Edit(githubd.Target{Container: "acme", Scope: secret.OrgActions, Name: "K249"}, "other"))
+		third, err := l.client.List(ctx, acme, secret.OrgActions)
+		l.must(t, err)
+		if !third.Targets[249].UpdatedAt.After(second.Targets[249].UpdatedAt) {
+			t.Error("the change was not seen")
+		}
+	})
+}
+
+func TestAHundredWritesAskForOneKey(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{Settings: githubd.Settings{Latency: githubd.Duration(80 * time.Millisecond)}})
+		writeAll := func() {
+			var wg sync.WaitGroup
+			for i := range 99 {
+				wg.Go(func() {
+					if _, err := l.put(t, fmt.Sprintf("K%d", i), "v"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		writeAll()
+		time.Sleep(4 * time.Minute)
+		writeAll()
+		if n := l.Counts().ByKind[githubd.KindPublicKey]; n != 1 {
+			t.Errorf("%d keys within five minutes", n)
+		}
+		time.Sleep(2 * time.Minute)
+		writeAll()
+		if n := l.Counts().ByKind[githubd.KindPublicKey]; n != 2 {
+			t.Errorf("%d keys within seven minutes", n)
+		}
+	})
+}
+
+func TestARotatedKeyIsFetchedOnce(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{Settings: githubd.Settings{Latency: githubd.Duration(80 * time.Millisecond)}})
+		_, err := l.put(t, "K", "old")
+		l.must(t, err)
+		l.must(t, l.RotateKey("acme/payments-api", secret.Actions))
+		l.ResetCounts()
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				if _, err := l.put(t, fmt.Sprintf("K%d", i), fmt.Sprintf("value %d", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for i := range 50 {
+			l.holds(t, fmt.Sprintf("K%d", i), fmt.Sprintf("value %d", i))
+		}
+		counts := l.Counts()
+		if counts.ByKind[githubd.KindPublicKey] != 1 || counts.ByKind[githubd.KindPut] != 100 {
+			t.Errorf("%d keys and %d puts for 50 values sealed to an old key", counts.ByKind[githubd.KindPublicKey], counts.ByKind[githubd.KindPut])
+		}
+	})
+}
+
+func TestWhatIsRefusedForGoodIsSentOnce(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name string
+		do   func(*testing.T, lab) error
+		puts int
+		code fault.Code
+	}{
+		{"too large", func(t *testing.T, l lab) error { _, err := l.put(t, "K", strings.Repeat("x", 48*1024+1)); return err }, 0, fault.ValueTooLarge},
+		{"no such repository", func(t *testing.T, l lab) error {
+			c := payments
+			c.Name = "nothing"
+			_, err := l.client.Put(t.Context(), c, putOf("K", "v"))
+			return err
+		}, 0, fault.TargetNotFound},
+		{"no such environment", func(t *testing.T, l lab) error {
+			_, err := l.client.List(t.Context(), payments, secret.EnvironmentScope("nowhere"))
+			return err
+		}, 0, fault.TargetNotFound},
+		{"an environment that climbs", func(t *testing.T, l lab) error {
+			_, err := l.client.List(t.Context(), payments, secret.EnvironmentScope(".."))
+			return err
+		}, 0, fault.TargetNotFound},
+		{"an owner that climbs", func(t *testing.T, l lab) error {
+			_, err := l.client.Repository(t.Context(), "acme", "..")
+			return err
+		}, 0, fault.TargetNotFound},
+		{"the wrong container", func(t *testing.T, l lab) error {
+			_, err := l.client.List(t.Context(), payments, secret.OrgActions)
+			return err
+		}, 0, fault.ScopeInvalid},
+		{"full", func(t *testing.T, l lab) error {
+			for i := range 100 {
+				l.must(t, l.Edit(githubd.Target{Container: "acme/payments-api", Scope: secret.Actions, Name: fmt.Sprintf("K%d", i)}, "v"))
+			}
+			_, err := l.put(t, "ONE_MORE", "v")
+			return err
+		}, 1, fault.CapacityExceeded},
+		{"a name that GitHub refuses", func(t *testing.T, l lab) error { _, err := l.put(t, "GITHUB_X", "v"); return err }, 1, fault.TargetRejected},
+		{"a foreign repository", func(t *testing.T, l lab) error {
+			_, err := l.client.Put(t.Context(), acme, syncer.Put{
+				Scope: secret.OrgActions, Name: "K", Value: secret.NewValue("v"),
+				Access: &project.Access{Visibility: project.VisibleToSelected, Repositories: []int64{5}},
+			})
+			return err
+		}, 1, fault.TargetRejected},
+		{"no permission", func(t *testing.T, l lab) error {
+			l.fail(t, githubd.Fault{Method: "PUT", Effect: githubd.EffectStatus, Status: 403})
+			_, err := l.put(t, "K", "v")
+			return err
+		}, 1, fault.PermissionMissing},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := open(t, githubd.Config{})
+			wantCode(t, c.do(t, l), c.code)
+			if n := l.Counts().ByKind[githubd.KindPut]; n != c.puts {
+				t.Errorf("%d puts were sent, want %d", n, c.puts)
+			}
+		})
+	}
+}
+
+func TestAMissingPermissionIsNamed(t *testing.T) {
+	t.Parallel()
+	l := open(t, githubd.Config{}, func(c *ghapi.Config) { c.Credentials.Token = secret.NewValue("ghp_reader") })
+	_, err := l.put(t, "K", "v")
+	wantCode(t, err, fault.PermissionMissing)
+	if !strings.Contains(fault.Detail(err), "secrets=write") {
+		t.Errorf("the detail names no permission: %s", fault.Detail(err))
+	}
+}
+
+func TestIDsAreFound(t *testing.T) {
+	t.Parallel()
+	l := open(t, githubd.Config{})
+	if got, err := l.client.Repository(t.Context(), "ACME", "Payments-API"); err != nil || got != payments {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := l.client.Organisation(t.Context(), "acme"); err != nil || got != acme {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := l.client.RepositoryIDs(t.Context(), "acme", []string{"web", "payments-api"}); err != nil || !slices.Equal(got, []int64{1002, 1001}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	_, err := l.client.Organisation(t.Context(), "nobody")
+	wantCode(t, err, fault.TargetNotFound)
+	_, err = l.client.RepositoryIDs(t.Context(), "acme", []string{"web", "nothing"})
+	wantCode(t, err, fault.TargetNotFound)
+}
+
+func TestTheQuotaIsThatOfTheLastAnswer(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{Settings: githubd.Settings{Limits: githubd.DocumentedLimits()}})
+		asked, err := l.client.Quota(t.Context(), payments)
+		l.must(t, err)
+		if asked.Limit != 5000 || asked.Remaining < 4999 || l.Counts().ByKind[githubd.KindRateLimit] != 1 {
+			t.Errorf("asked: %+v", asked)
+		}
+		for range 7 {
+			_, err := l.client.Repository(t.Context(), "acme", "web")
+			l.must(t, err)
+			_, err = l.put(t, "K", "v")
+			l.must(t, err)
+		}
+		told, err := l.client.Quota(t.Context(), payments)
+		l.must(t, err)
+		// Seven writes, a key, and one read that was answered by a 200.
+		if told.Remaining != 5000-9 || told.ResetAt.Before(time.Now()) || l.Counts().ByKind[githubd.KindRateLimit] != 1 {
+			t.Errorf("told: %+v after %d questions", told, l.Counts().ByKind[githubd.KindRateLimit])
+		}
+		time.Sleep(time.Hour + time.Second) // what was told is over
+		again, err := l.client.Quota(t.Context(), payments)
+		l.must(t, err)
+		if again.Remaining < 4999 {
+			t.Errorf("in the next hour: %+v", again)
+		}
+	})
+}
+
+func TestNoQuotaIsZero(t *testing.T) {
+	t.Parallel()
+	l := open(t, githubd.Config{})
+	for range 2 {
+		got, err := l.client.Quota(t.Context(), payments)
+		if err != nil || got.Limit != 0 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+}
+
+func TestTheMeterCountsWhatGitHubCounts(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{Settings: githubd.Settings{Limits: githubd.DocumentedLimits()}})
+		l.fail(t, githubd.Fault{Method: "PUT", Times: 2, Effect: githubd.EffectStatus, Status: 502})
+		meter := new(pace.Meter)
+		ctx := pace.WithMeter(t.Context(), meter)
+		for range 3 {
+			_, err := l.client.List(ctx, payments, secret.Actions)
+			l.must(t, err)
+		}
+		_, err := l.client.Put(ctx, payments, putOf("K", "v"))
+		l.must(t, err)
+		_, err = l.client.Quota(context.WithoutCancel(ctx), payments)
+		l.must(t, err)
+		counts := l.Counts()
+		if got, want := meter.Usage(), (pace.Usage{Requests: counts.Requests, Charged: counts.Charged, Points: counts.Points}); got != want {
+			t.Errorf("metered %+v, GitHub counted %+v", got, want)
+		}
+	})
+}
+
+func TestAddressesThatAreAccepted(t *testing.T) {
+	t.Parallel()
+	for base, ok := range map[string]bool{
+		"": true, "https://github.example.com": true, "https://api.octo.ghe.com/": true, "http://127.0.0.1:8080": true,
+		"http://localhost:1": true, "http://[::1]:1": true, "https://github.example.com/api/v3": true,
+		"http://github.example.com": false, "http://127.0.0.1.example.com": false, "ftp://github.example.com": false,
+		"github.example.com": false, "https://u:hunter2@github.example.com": false, "https://github.example.com?x=1": false, ":": false,
+	} {
+		_, err := ghapi.New(ghapi.Config{BaseURL: base, Credentials: ghapi.Credentials{Token: secret.NewValue("t")}})
+		if (err == nil) != ok || err != nil && !errors.Is(err, fault.ConfigInvalid) {
+			t.Errorf("%q: %v", base, err)
+		}
+		if err != nil {
+			silent(t, err, "hunter2")
+		}
+	}
+}
