@@ -141,8 +141,8 @@ func (s screen) reasons(items []syncer.Item) {
 	var groups []*group
 	byText := map[string]*group{}
 	for _, i := range items {
-		if i.Reason == "" || i.Action == plan.Unchanged && i.Reason == "" {
-			continue
+		if i.Reason == "" || i.Action == plan.Create && i.Status == syncer.ItemSucceeded {
+			continue // a creation that went well speaks for itself
 		}
 		key := cellOf(i).text + i.Reason
 		g := byText[key]

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealpost/sealpost/shared/catalogue"
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/strictjson"
 )
 
@@ -25,7 +26,6 @@ const (
 var (
 	address   = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s]+$`)
 	numericID = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
-	projectID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 )
 
 // ParseBindings reads a JSON object, member → project id or "*" → list of
@@ -65,9 +65,8 @@ func canonicalMember(member string) string {
 	return ""
 }
 
-// IsProjectID reports whether a text can be the id of a project: 1 to 100
-// letters, digits, dots, hyphens and underscores, a letter or digit first.
-func IsProjectID(text string) bool { return projectID.MatchString(text) }
+// IsProjectID reports whether a text can be the id of a project.
+func IsProjectID(text string) bool { return project.CheckID(text) == nil }
 
 // CheckGrants returns a [fault.Invalid] if a project id or a role in the grants
 // is none.
@@ -80,11 +79,11 @@ func CheckGrants(g Grants) error {
 
 func (g Grants) faults() []string {
 	var faults []string
-	for _, project := range slices.Sorted(maps.Keys(g)) {
-		if project != AllProjects && !projectID.MatchString(project) {
+	for _, id := range slices.Sorted(maps.Keys(g)) {
+		if id != AllProjects && !IsProjectID(id) {
 			faults = append(faults, "has a key that is neither * nor the id of a project")
 		}
-		for _, role := range g[project] {
+		for _, role := range g[id] {
 			if !slices.Contains(catalogue.Roles(), role) {
 				faults = append(faults, fmt.Sprintf("has something else than the roles %v", catalogue.Roles()))
 			}
@@ -104,6 +103,7 @@ func (b Bindings) For(i Identity) Grants {
 		if i.RepositoryID != "" {
 			return b[repositoryMember+i.RepositoryID]
 		}
+	case Local: // its tokens carry their roles
 	}
 	return nil
 }

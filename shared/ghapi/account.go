@@ -54,7 +54,7 @@ type account struct {
 
 func newAccount(l line, mode pace.Mode, t tokens) *account {
 	a := &account{line: l, pacer: pace.New(mode, l.clock), tokens: t}
-	a.web = &http.Client{Transport: a, CheckRedirect: a.checkRedirect}
+	a.web = &http.Client{Transport: a, CheckRedirect: checkRedirect}
 	a.api = github.NewClient(a.web)
 	a.api.BaseURL, a.api.UserAgent = l.base, l.userAgent
 	return a
@@ -80,14 +80,16 @@ const (
 const retriedHeader = "X-Sealpost-Retried"
 
 // checkRedirect follows GitHub's redirects of renamed repositories and nothing
-// else: never to another host, and never with another method.
-func (a *account) checkRedirect(req *http.Request, via []*http.Request) error {
+// else: net/http would turn a write into a read after some of them.
+func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects || req.Method != via[0].Method {
 		return &failure{reason: redirected}
 	}
-	return a.checkHost(req.URL)
+	return nil
 }
 
+// checkHost keeps the credentials and the body of each attempt, and so of each
+// redirect, from any other host.
 func (a *account) checkHost(u *url.URL) error {
 	if u.Scheme != a.base.Scheme || u.Host != a.base.Host {
 		return &failure{reason: redirected}
@@ -199,7 +201,11 @@ func (a *account) attempt(req *http.Request, body []byte, refused *token) (*toke
 	}
 	var f *failure
 	if errors.As(err, &f) && f.reason == rateLimited {
-		grant.Refused(f.retryAfter, f.reset)
+		var reset time.Time
+		if f.untilReset > 0 {
+			reset = a.clock.Now().Add(f.untilReset)
+		}
+		grant.Refused(f.retryAfter, reset)
 	}
 	return shown, answer, err
 }

@@ -1,6 +1,7 @@
 package ghapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,7 +44,7 @@ type failure struct {
 	status      int           // 0 where there was no answer
 	at          time.Time     // GitHub's clock: the Date of the answer
 	retryAfter  time.Duration // 0 where GitHub did not say
-	reset       time.Time     // on our clock; zero unless the hourly quota is spent
+	untilReset  time.Duration // 0 unless the hourly quota is spent
 	permissions string        // that were missing, as GitHub names them
 }
 
@@ -72,7 +73,7 @@ func failureOf(answer *http.Response, content []byte, now time.Time) *failure {
 	case status == http.StatusNotModified: // though nothing was known
 		f.reason = garbled
 	case status == http.StatusTooManyRequests, status == http.StatusForbidden && said.refusal(answer.Header):
-		f.reason, f.reset = rateLimited, resetOf(answer.Header, f.at, now)
+		f.reason, f.untilReset = rateLimited, untilReset(answer.Header, f.at)
 	case status == http.StatusUnauthorized:
 		f.reason = unauthorised
 	case status == http.StatusForbidden && answer.Header.Get("X-Github-Sso") != "":
@@ -169,15 +170,14 @@ func retryAfterOf(h http.Header) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// resetOf returns, on our clock, when the hourly quota is there again, or zero
-// if it is not spent. Clocks differ, so what counts is the time from the
-// answer's own Date.
-func resetOf(h http.Header, at, now time.Time) time.Time {
+// untilReset returns how long it was at the answer's own Date until the hourly
+// quota is there again, or 0 if it is not spent. Our clock may differ.
+func untilReset(h http.Header, at time.Time) time.Duration {
 	reset, err := strconv.ParseInt(h.Get("X-Ratelimit-Reset"), 10, 64)
 	if err != nil || h.Get("X-Ratelimit-Remaining") != "0" {
-		return time.Time{}
+		return 0
 	}
-	return now.Add(max(time.Unix(reset, 0).Sub(at), 0) + time.Second) // both are in whole seconds
+	return max(time.Unix(reset, 0).Sub(at), 0) + time.Second // both are in whole seconds
 }
 
 // dateOf returns GitHub's clock at an answer, or ours where it does not tell.
@@ -215,13 +215,8 @@ func explain(op, about string, err error) error {
 func (f *failure) fault(about string) *fault.Error {
 	switch f.reason {
 	case rateLimited:
-		wait := f.retryAfter
-		if wait == 0 {
-			wait = time.Minute // GitHub's advice where it does not say
-		}
-		if !f.reset.IsZero() && f.retryAfter == 0 {
-			wait = f.reset.Sub(f.at)
-		}
+		// A minute is GitHub's advice where it does not say.
+		wait := cmp.Or(f.retryAfter, f.untilReset, time.Minute)
 		return fault.New(fault.RateLimitExhausted, "GitHub went on refusing requests about %s", about).WithRetryAfter(wait)
 	case unauthorised:
 		return fault.New(fault.CredentialsRejected, "GitHub does not accept the credentials for %s", about)

@@ -159,26 +159,25 @@ func (c *Client) Put(ctx context.Context, container project.Container, w syncer.
 	if err != nil {
 		return syncer.Receipt{}, explain(op, p.about, err)
 	}
-	about := fmt.Sprintf("%s in %s", w.Name, p.about)
 	body, err := newPutBody(w)
 	if err != nil {
-		return syncer.Receipt{}, explain(op, about, err)
+		return syncer.Receipt{}, explain(op, p.about, err)
 	}
 	key, err := c.key(ctx, p, nil)
 	if err != nil {
-		return syncer.Receipt{}, explain(op, about, err)
+		return syncer.Receipt{}, explain(op, p.about, err)
 	}
 	receipt, err := p.put(ctx, w, key, body)
 	var f *failure
 	if !errors.As(err, &f) || f.status != http.StatusUnprocessableEntity || f.reason != unopenable && f.reason != rejected {
-		return receipt, explain(op, about, err)
+		return receipt, explain(op, p.about, err)
 	}
 	fresh, keyErr := c.key(ctx, p, key)
 	if keyErr != nil || fresh.id == key.id {
-		return syncer.Receipt{}, explain(op, about, err) // the key was not what was wrong, as far as can be told
+		return syncer.Receipt{}, explain(op, p.about, err) // the key was not what was wrong, as far as can be told
 	}
 	receipt, err = p.put(ctx, w, fresh, body)
-	return receipt, explain(op, about, err)
+	return receipt, explain(op, p.about, err)
 }
 
 // newPutBody returns all but the sealed value. An organisation's secret always
@@ -224,7 +223,7 @@ func (c *Client) Delete(ctx context.Context, container project.Container, scope 
 		return syncer.Receipt{At: f.at}, nil
 	}
 	if err != nil {
-		return syncer.Receipt{}, explain(op, fmt.Sprintf("%s in %s", name, p.about), err)
+		return syncer.Receipt{}, explain(op, p.about, err)
 	}
 	receipt, err := p.receipt(answer, http.StatusNoContent)
 	return receipt, explain(op, p.about, err)

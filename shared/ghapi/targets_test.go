@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -323,6 +325,31 @@ func TestTheQuotaIsThatOfTheLastAnswer(t *testing.T) {
 			t.Errorf("in the next hour: %+v", again)
 		}
 	})
+}
+
+func TestAnswersThatOvertakeEachOtherDoNotRaiseTheQuota(t *testing.T) {
+	t.Parallel()
+	remaining := []string{"95", "90", "94"}
+	client := newClient(t, ghapi.Config{
+		BaseURL: "https://github.test", Mode: pace.Off, Credentials: ghapi.Credentials{Token: secret.NewValue("t")},
+		Transport: carrier(func(*http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			w.Header().Set("X-RateLimit-Limit", "100")
+			w.Header().Set("X-RateLimit-Remaining", remaining[0])
+			w.Header().Set("X-RateLimit-Reset", fmt.Sprint(time.Now().Add(time.Hour).Truncate(time.Hour).Add(time.Hour).Unix()))
+			remaining = remaining[1:]
+			_, _ = w.WriteString(`{"id": 1}`)
+			return w.Result(), nil
+		}),
+	})
+	for range 3 {
+		if _, err := client.Organisation(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := client.Quota(t.Context(), acme); err != nil || got.Limit != 100 || got.Remaining != 90 {
+		t.Errorf("got %+v, %v", got, err)
+	}
 }
 
 func TestNoQuotaIsZero(t *testing.T) {

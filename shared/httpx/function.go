@@ -114,9 +114,9 @@ func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.err = x.blocked
 	}
 	if x.err != nil {
-		f.fail(x)
+		f.fail(ctx, x)
 	}
-	f.log(x)
+	f.log(ctx, x)
 }
 
 func (f *function) timeout() time.Duration {
@@ -234,18 +234,18 @@ func (x *exchange) requireDecision() error {
 }
 
 // fail renders the error, if nothing was written yet.
-func (f *function) fail(x *exchange) {
+func (*function) fail(ctx context.Context, x *exchange) {
 	if x.status != 0 {
 		_ = x.sever() // a server that cannot do it has no connection to keep from being taken for whole
 		return
 	}
 	x.gate, x.blocked = nil, nil
-	writeProblem(&x.response, problemOf(x.err, telemetry.Correlation(x.request.Context())))
+	writeProblem(&x.response, problemOf(x.err, telemetry.Correlation(ctx)))
 }
 
 // log writes the one line of a request.
-func (f *function) log(x *exchange) {
-	r, ctx, status := x.request, x.request.Context(), x.status
+func (f *function) log(ctx context.Context, x *exchange) {
+	r, status := x.request, x.status
 	attrs := []slog.Attr{
 		slog.Group("httpRequest", // cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest
 			slog.String("requestMethod", r.Method),

@@ -344,7 +344,10 @@ func TestNoSuccessWithoutADecision(t *testing.T) {
 			return nil
 		},
 		"writes nothing": func(http.ResponseWriter, *http.Request) error { return nil },
-		"redirects":      func(w http.ResponseWriter, r *http.Request) error { http.Redirect(w, r, "/"+canary, 302); return nil },
+		"redirects": func(w http.ResponseWriter, r *http.Request) error {
+			http.Redirect(w, r, "/"+canary, http.StatusFound)
+			return nil
+		},
 		"ignores a no": func(w http.ResponseWriter, r *http.Request) error {
 			_, _ = httpx.Authorize(r.Context(), httpx.Ref("web"))
 			return httpx.WriteJSON(w, 200, canary)
@@ -382,7 +385,9 @@ func TestPanicsAreContained(t *testing.T) {
 			t.Errorf("%s: stack = %s", name, stack)
 		}
 	}
-	w := serve(func(http.ResponseWriter, *http.Request) error { var m map[string]int; m[canary]++; return nil })
+	w := serve(func(w http.ResponseWriter, r *http.Request) error {
+		return httpx.WriteJSON(w, 200, []int{}[len(r.Header)])
+	})
 	if answer := w.do("GET", "/open", "", ""); answer.Code != 500 || w.line(t)["severity"] != "ERROR" {
 		t.Errorf("runtime panic = %d", answer.Code)
 	}

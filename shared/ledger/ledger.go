@@ -63,15 +63,15 @@ type Entry struct {
 	Pending *Pending
 }
 
-// WriteAhead returns the entry with p pending. A pending write before it may be
-// what the target holds if p is interrupted too, so p then takes over since
-// when the target may be ours.
+// WriteAhead returns the entry with p pending. If p too takes no effect, the
+// target holds what a pending write before it may have left there. So p takes
+// over since when the target may be ours, unless it is somebody else's.
 func (e Entry) WriteAhead(p Pending) Entry {
-	if before := e.Pending; before != nil {
+	if before := e.Pending; before != nil && !p.Forced {
 		if before.From.Before(p.From) {
 			p.From = before.From
 		}
-		p.Forced = p.Forced || before.Forced
+		p.Forced = before.Forced
 	}
 	e.Pending = &p
 	return e

@@ -269,19 +269,17 @@ func (r *reader) yaml(y *yaml.Node, depth int) *node {
 		r.at(n.line, n.column, "%s", problem)
 		return n
 	}
-	switch y.Kind {
-	case yaml.ScalarNode:
+	if y.Kind == yaml.ScalarNode {
 		n.kind, n.scalar = scalarKind(y), y.Value
 		return n
-	case yaml.MappingNode:
-		n.kind = object
-	case yaml.SequenceNode:
-		n.kind = list
 	}
 	if depth == maxDepth {
-		n.kind = broken
 		r.tooDeep(n)
 		return n
+	}
+	n.kind = list
+	if y.Kind == yaml.MappingNode {
+		n.kind = object
 	}
 	for i, child := range y.Content {
 		if n.kind == object && i%2 == 0 {

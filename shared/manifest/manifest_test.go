@@ -136,12 +136,12 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// Each of these is a megabyte that would take a reader minutes that did work
-// for each fault, or for each pair of lines.
+// Each of these would take a reader very long that did work for each pair of
+// lines, or made an answer of every fault.
 func TestHostileManifestsAreRefusedSoon(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"a: 1\n", "[", "{a: ", "- ", "- &a b\n", "- {a: }\n", "a:\n b:\n  c:\n", "#\n", "'", "? "} {
-		hostile := minimal + strings.Repeat(unit, (manifest.MaxBytes-len(minimal))/len(unit))
+		hostile := minimal + strings.Repeat(unit, manifest.MaxBytes/8/len(unit))
 		_, err := manifest.Parse([]byte(hostile))
 		if faults := fault.LinesOf(err); unit != "#\n" && (faults == nil || len(fault.Detail(err)) > 20_000) {
 			t.Errorf("%q over and over: %d bytes of faults: %.200v", unit, len(fault.Detail(err)), err)
@@ -284,7 +284,7 @@ func leaky(depth int) *rapid.Generator[any] {
 	inner := rapid.Deferred(func() *rapid.Generator[any] { return leaky(depth - 1) })
 	return rapid.OneOf(value,
 		rapid.Custom(func(t *rapid.T) any { return rapid.SliceOfN(inner, 0, 3).Draw(t, "list") }),
-		rapid.Custom(func(t *rapid.T) any { return rapid.MapOfN(key, inner, 0, 6).Draw(t, "object") }))
+		rapid.Custom(func(t *rapid.T) any { return rapid.MapOfN(key, inner, 0, 4).Draw(t, "object") }))
 }
 
 func TestNoFaultShowsAValue(t *testing.T) {
@@ -292,7 +292,7 @@ func TestNoFaultShowsAValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tree := map[string]any{}
 		for _, key := range []string{"project", "github", "source", "secrets", "exclude", "policy", "environments", canary} {
-			tree[key] = leaky(4).Draw(t, key)
+			tree[key] = leaky(3).Draw(t, key)
 		}
 		asJSON, _ := json.Marshal(tree)
 		asYAML, _ := yaml.Marshal(tree)

@@ -36,6 +36,7 @@ type world struct {
 	excluded map[secret.Name]bool
 	rollback bool
 	consent  map[secret.Target]time.Time // until when edits may be replaced, since somebody forced it
+	late     int                         // how many of the newest versions are not known yet
 	needless int                         // writes of the last run that changed nothing
 }
 
@@ -80,9 +81,19 @@ func (w *world) observe() map[secret.Scope]plan.Observation {
 	return observed
 }
 
+// view is what is known of the sources: a notification may be late.
+func (w *world) view() map[secret.Source]secret.SourceState {
+	view := maps.Clone(w.sources)
+	for s, state := range view {
+		state.Versions = state.Versions[min(w.late, len(state.Versions)-1):]
+		view[s] = state
+	}
+	return view
+}
+
 func (w *world) input(policy plan.Policy) plan.Input {
 	return plan.Input{
-		RepositoryID: repository, Desired: w.desired, Sources: w.sources, Ledger: w.stored, Observed: w.observe(),
+		RepositoryID: repository, Desired: w.desired, Sources: w.view(), Ledger: w.stored, Observed: w.observe(),
 		Exclude:  func(n secret.Name) (string, bool) { return string(n), w.excluded[n] },
 		Selected: func(secret.Target) bool { return true },
 		Policy:   policy,
@@ -194,7 +205,7 @@ func (w *world) checkOrder(a plan.Action, before event) {
 			}
 		}
 	}
-	newest := w.sources[a.Content.Source].Versions[0]
+	newest := w.view()[a.Content.Source].Versions[0]
 	if last == 0 && a.Content.Version < newest.Number && !w.rollback && entryVersion(w.known[a.Target], a.Content.Source) != a.Content.Version {
 		w.t.Fatalf("%s: version %d would be written, and %d is the newest", a.Target, a.Content.Version, newest.Number)
 	}
@@ -294,6 +305,8 @@ func TestModel(t *testing.T) {
 			"run": func(t *rapid.T) {
 				policy := plan.Policy{Force: rapid.IntRange(0, 4).Draw(t, "force") == 0, Prune: rapid.Bool().Draw(t, "prune"), MaxDeletions: rapid.IntRange(0, 10).Draw(t, "deletions")}
 				w.wait(time.Second)
+				w.late = max(0, rapid.IntRange(-3, 2).Draw(t, "late"))
+				defer func() { w.late = 0 }()
 				if killedAt := rapid.IntRange(0, 40).Draw(t, "killed at"); killedAt < 20 {
 					w.run(policy, killedAt)
 					w.wait(leaseTTL)

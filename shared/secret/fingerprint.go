@@ -2,7 +2,6 @@ package secret
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -53,13 +52,6 @@ func NewFingerprintKey(id string, key Value) (FingerprintKey, error) {
 		return FingerprintKey{}, fault.New(fault.ConfigInvalid, "a fingerprint key needs an id and at least %d bytes", fingerprintKeyBytes)
 	}
 	return FingerprintKey{id: id, key: key}, nil
-}
-
-// GenerateFingerprintKey returns random bytes for a new key.
-func GenerateFingerprintKey() Value {
-	b := make([]byte, fingerprintKeyBytes)
-	_, _ = rand.Read(b) // never fails: see its documentation
-	return NewValue(string(b))
 }
 
 // ID returns the key's id.

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -73,7 +74,8 @@ func wellFormed(data []byte) error {
 }
 
 func at(err error) string {
-	if syntax, ok := err.(*json.SyntaxError); ok {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
 		return fmt.Sprintf(" at byte %d", syntax.Offset)
 	}
 	return ""

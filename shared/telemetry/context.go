@@ -69,7 +69,7 @@ func ParseTraceparent(header string) (Trace, bool) {
 // reports whether it names a trace.
 func ParseCloudTrace(header string) (Trace, bool) {
 	m := cloudTrace.FindStringSubmatch(header)
-	if m == nil || allZero(m[1]) {
+	if len(m) == 0 || allZero(m[1]) {
 		return Trace{}, false
 	}
 	t := Trace{TraceID: strings.ToLower(m[1]), Sampled: m[3] == "1"}

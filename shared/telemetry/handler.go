@@ -158,9 +158,9 @@ func keepOffReserved(a slog.Attr) slog.Attr {
 func (h *handler) contextAttrs(ctx context.Context) []slog.Attr {
 	var attrs, labels []slog.Attr
 	if t, ok := TraceFrom(ctx); ok {
-		attrs = append(attrs, slog.String(fieldTrace, h.traceName(t.TraceID)), slog.Bool(fieldSampled, t.Sampled))
+		attrs = append(attrs, field(fieldTrace, slog.StringValue(h.traceName(t.TraceID))), field(fieldSampled, slog.BoolValue(t.Sampled)))
 		if t.SpanID != "" {
-			attrs = append(attrs, slog.String(fieldSpan, t.SpanID))
+			attrs = append(attrs, field(fieldSpan, slog.StringValue(t.SpanID)))
 		}
 	}
 	if id := Correlation(ctx); id != "" {
@@ -170,7 +170,7 @@ func (h *handler) contextAttrs(ctx context.Context) []slog.Attr {
 		labels = append(labels, slog.String("function", h.options.Function))
 	}
 	if len(labels) > 0 {
-		attrs = append(attrs, slog.Attr{Key: fieldLabels, Value: slog.GroupValue(labels...)})
+		attrs = append(attrs, field(fieldLabels, slog.GroupValue(labels...)))
 	}
 	return attrs
 }
@@ -184,8 +184,11 @@ func (h *handler) traceName(id string) string {
 
 func sourceLocation(pc uintptr) slog.Attr {
 	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
-	return slog.Group(fieldSource,
+	return field(fieldSource, slog.GroupValue(
 		slog.String("file", frame.File),
 		slog.String("line", strconv.Itoa(frame.Line)), // an int64, which JSON carries as text
-		slog.String("function", frame.Function))
+		slog.String("function", frame.Function)))
 }
+
+// field is an attribute whose name is Cloud Logging's and not in our style.
+func field(name string, value slog.Value) slog.Attr { return slog.Attr{Key: name, Value: value} }

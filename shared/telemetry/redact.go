@@ -66,7 +66,7 @@ var (
 // [Redacted], also where it stands in base64 or hex.
 func Redact(text string) string {
 	text = redactPlain(text)
-	text = hexRun.ReplaceAllStringFunc(text, hideIf(func(run string) ([]byte, error) { return hex.DecodeString(run) }))
+	text = hexRun.ReplaceAllStringFunc(text, hideIf(hex.DecodeString))
 	return base64Run.ReplaceAllStringFunc(text, hideIf(decodeBase64))
 }
 

@@ -43,6 +43,7 @@ type Provider struct {
 
 // NewProvider returns an issuer with a key of the algorithm that its kind uses.
 func NewProvider(t testing.TB, issuer auth.Issuer) *Provider {
+	t.Helper()
 	p := &Provider{Issuer: issuer}
 	p.Rotate(t)
 	return p
@@ -51,12 +52,12 @@ func NewProvider(t testing.TB, issuer auth.Issuer) *Provider {
 // Rotate gives the issuer a new key, the only one that it serves from now on.
 func (p *Provider) Rotate(t testing.TB) {
 	t.Helper()
-	signing := newSigner(t, p.Issuer.Kind)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.signing = signer(t, p.Issuer.Kind, p.rotations)
 	p.rotations++
-	p.signing, p.kid = signing, fmt.Sprintf("key-%d", p.rotations)
-	p.served = []jose.JSONWebKey{{Key: signing.Public(), KeyID: p.kid, Use: "sig"}}
+	p.kid = fmt.Sprintf("key-%d", p.rotations)
+	p.served = []jose.JSONWebKey{{Key: p.signing.Public(), KeyID: p.kid, Use: "sig"}}
 }
 
 // Serve replaces the keys that the issuer serves.
@@ -137,15 +138,30 @@ func algorithm(kind auth.IssuerKind) string {
 	return "RS256"
 }
 
-func newSigner(t testing.TB, kind auth.IssuerKind) crypto.Signer {
-	t.Helper()
-	var key crypto.Signer
-	var err error
-	if algorithm(kind) == "ES256" {
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	} else {
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
+// rsaKeys are made once for all providers of a test binary, since each takes a
+// good part of a second: the n-th key of every provider is the same, and the
+// last one is never a provider's.
+var rsaKeys = [...]func() crypto.Signer{sync.OnceValue(newRSA), sync.OnceValue(newRSA), sync.OnceValue(newRSA), sync.OnceValue(newRSA)}
+
+func newRSA() crypto.Signer {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err) // the size is one that it makes
 	}
+	return key
+}
+
+// signer returns the n-th key of a provider of the kind, or for n < 0 one that
+// is no provider's.
+func signer(t testing.TB, kind auth.IssuerKind, n int) crypto.Signer {
+	t.Helper()
+	if algorithm(kind) == "RS256" {
+		if n < 0 {
+			return rsaKeys[len(rsaKeys)-1]()
+		}
+		return rsaKeys[n%(len(rsaKeys)-1)]()
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

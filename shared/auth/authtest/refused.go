@@ -28,7 +28,7 @@ type Case struct {
 // in the Authorization header, at a moment.
 func Refused(t testing.TB, p *Provider, now time.Time) []Case {
 	t.Helper()
-	stranger := newSigner(t, p.Issuer.Kind)
+	stranger := signer(t, p.Issuer.Kind, -1)
 	public := p.signing.Public()
 	good := p.Sign(p.Claims(now, nil))
 	parts := strings.Split(good, ".")
@@ -124,5 +124,5 @@ func otherAlgorithm(t testing.TB, p *Provider, now time.Time) string {
 	if algorithm(p.Issuer.Kind) == algorithm(other) {
 		other = auth.Google
 	}
-	return sign(map[string]any{"alg": algorithm(other), "kid": p.kid}, p.Claims(now, nil), newSigner(t, other))
+	return sign(map[string]any{"alg": algorithm(other), "kid": p.kid}, p.Claims(now, nil), signer(t, other, -1))
 }

@@ -180,8 +180,8 @@ func create(path string) (*ecdsa.PrivateKey, error) {
 		return nil, err
 	}
 	defer func() { _ = os.Remove(aside.Name()) }()
-	err = pem.Encode(aside, &pem.Block{Type: pemType, Bytes: der})
-	if err = errors.Join(err, aside.Close()); err != nil {
+	written := pem.Encode(aside, &pem.Block{Type: pemType, Bytes: der})
+	if err := errors.Join(written, aside.Close()); err != nil {
 		return nil, err
 	}
 	switch err := os.Link(aside.Name(), path); {
