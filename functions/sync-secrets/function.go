@@ -95,6 +95,9 @@ func (h handler) sync(w http.ResponseWriter, r *http.Request) error {
 	req.Actor = httpx.Caller(r.Context()).Identity.Actor()
 	req.CorrelationID = telemetry.Correlation(r.Context())
 	result, err := h.engine.Sync(r.Context(), req)
+	if err == nil && !req.DryRun {
+		err = result.Refusal()
+	}
 	if err != nil && !result.Wrote() {
 		return err
 	}

@@ -17,7 +17,7 @@ func main() {
 		"shared/config/settings.md": config.Markdown(),
 		"shared/httpx/errors.md":    httpx.ErrorReference(),
 	} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // pages for everybody
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			log.Fatal(err)
 		}
 	}

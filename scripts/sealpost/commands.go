@@ -93,6 +93,9 @@ secrets as conflicts.`,
 			if printErr := printResult(cmd, *asJSON, result); printErr != nil {
 				return printErr
 			}
+			if err == nil {
+				err = result.Refusal()
+			}
 			if err != nil {
 				return err
 			}

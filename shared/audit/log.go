@@ -26,7 +26,7 @@ func (s *LogSink) Record(ctx context.Context, events []Event) error {
 		record.AddAttrs(slog.Group("audit",
 			"id", e.ID, "operation", e.Operation, "result", e.Result, "actor", e.Actor, "projectId", e.ProjectID,
 			"container", e.Container, "secret", e.Secret, "scope", e.Scope, "version", e.Version, "targets", e.Targets,
-			"syncId", e.SyncID, "correlationId", e.CorrelationID, "code", e.Code, "reason", e.Reason, "durationMs", e.DurationMs))
+			"syncId", e.SyncID, "correlationId", e.CorrelationID, "code", string(e.Code), "reason", e.Reason, "durationMs", e.DurationMs))
 		if err := s.handler.Handle(ctx, record); err != nil {
 			return fault.Wrap(fault.Unavailable, "write the audit log", err)
 		}

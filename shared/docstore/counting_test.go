@@ -8,7 +8,6 @@ import (
 
 	"github.com/sealpost/sealpost/shared/clock"
 	"github.com/sealpost/sealpost/shared/docstore"
-	"github.com/sealpost/sealpost/shared/docstore/docstoretest"
 	"github.com/sealpost/sealpost/shared/docstore/sqlitedoc"
 	"github.com/sealpost/sealpost/shared/fault"
 )
@@ -21,11 +20,6 @@ func memory(t *testing.T) *sqlitedoc.Store {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	return store
-}
-
-func TestCountingKeepsTheContract(t *testing.T) {
-	t.Parallel()
-	docstoretest.Run(t, func(t *testing.T) docstore.Store { return docstore.NewCounting(memory(t)) })
 }
 
 func TestCounts(t *testing.T) {

@@ -427,3 +427,50 @@ func killTwice(t *testing.T, update bool, lag time.Duration, first, second int) 
 		t.Fatalf("update %t, lag %s, killed at %d and %d: %d of %d are right in the end", update, lag, first, second, p.Count(plan.Unchanged), len(w.desired))
 	}
 }
+
+// TestHaste updates one target two or three times within seconds, while listings lag
+// and answers get lost. Nobody else writes, so in the end there is no conflict.
+func TestHaste(t *testing.T) {
+	t.Parallel()
+	for _, lag := range []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 25 * time.Second} {
+		for _, skew := range []time.Duration{-2 * time.Second, 0, 2 * time.Second} {
+			for gap := range 7 * 7 {
+				for lost := range 4 { // bit 0: the first answer, bit 1: the second
+					haste(t, lag, skew, gap/7, gap%7, lost, false)
+					haste(t, lag, skew, gap/7, gap%7, lost, true)
+				}
+			}
+		}
+	}
+}
+
+func haste(t *testing.T, lag, skew time.Duration, gap1, gap2, lost int, again bool) {
+	t.Helper()
+	w := &world{
+		t: t, now: start, lag: lag, skew: skew, github: map[secret.Target][]event{},
+		stored: map[secret.Target]ledger.Entry{}, consent: map[secret.Target]time.Time{},
+		sources: map[secret.Source]secret.SourceState{source: versions("1 enabled")},
+		desired: []plan.Desired{{Target: target, Source: source}},
+	}
+	for i, gap := range []int{gap1, gap2, 60} {
+		killedAt := notKilled
+		if lost&(1<<i) != 0 {
+			killedAt = 1 // written ahead and written, and no more
+		}
+		w.run(plan.Policy{}, killedAt)
+		w.wait(time.Duration(gap) * time.Second)
+		if i == 0 || again {
+			w.addVersion(source)
+		}
+	}
+	for range 2 {
+		p := w.run(plan.Policy{}, notKilled)
+		if a := p.Actions[0]; a.Kind == plan.Conflict {
+			t.Fatalf("lag %s, skew %s, gaps %d and %d s, answers lost %b, again %t: %s", lag, skew, gap1, gap2, lost, again, a.Reason)
+		}
+		w.wait(quiet)
+	}
+	if a := plan.Make(w.input(plan.Policy{})).Actions[0]; a.Kind != plan.Unchanged {
+		t.Fatalf("lag %s, skew %s, gaps %d and %d s, answers lost %b, again %t: %s (%s)", lag, skew, gap1, gap2, lost, again, a.Kind, a.Reason)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -96,6 +97,7 @@ type outcome struct {
 	price    Price
 	quota    *Limits
 	warnings []string
+	invalid  map[secret.Target]error // why a target cannot be written at all
 }
 
 func (o *outcome) add(p outcome) {
@@ -108,6 +110,10 @@ func (o *outcome) add(p outcome) {
 	if p.quota != nil {
 		o.quota = p.quota
 	}
+	if o.invalid == nil {
+		o.invalid = map[secret.Target]error{}
+	}
+	maps.Copy(o.invalid, p.invalid)
 }
 
 func (o *outcome) result(req Request, id string) Result {
@@ -120,10 +126,22 @@ func (o *outcome) result(req Request, id string) Result {
 	}
 	slices.SortFunc(r.Results, func(a, b Item) int { return a.Target().Compare(b.Target()) })
 	r.Summary, r.Status = summarise(r.Results)
+	if r.Status == StatusPartial || r.Status == StatusFailed {
+		r.Code = fault.PartialFailure
+	}
+	r.refusal = refusal(r.Results, o.invalid)
 	if req.DryRun {
 		r.Price = &o.price
 	}
 	return r
+}
+
+// refusal returns the first target's error if every target is invalid.
+func refusal(items []Item, invalid map[secret.Target]error) error {
+	if len(items) == 0 || slices.ContainsFunc(items, func(i Item) bool { return i.Action != plan.Invalid }) {
+		return nil
+	}
+	return invalid[items[0].Target()]
 }
 
 // checkSelection refuses names and scopes that the project does not have, so

@@ -72,7 +72,15 @@ type Result struct {
 	StartedAt     string   `json:"startedAt"`
 	DurationMs    int64    `json:"durationMs"`
 	CorrelationID string   `json:"correlationId"`
+	// Code is set where a target is not right: see each one's own.
+	Code fault.Code `json:"code,omitempty"`
+
+	refusal error
 }
+
+// Refusal returns the reason if nothing was right and nothing could be tried:
+// every target that was asked for is invalid. It is the first target's.
+func (r Result) Refusal() error { return r.refusal }
 
 // Summary counts the results: planned ones in a dry run, else real ones.
 type Summary struct {

@@ -50,6 +50,7 @@ type run struct {
 	ledger   *ledger.Ledger
 	dirty    bool // the ledger differs from the stored one
 	items    map[secret.Target]Item
+	invalid  map[secret.Target]error
 	orphans  []Orphan
 	price    Price
 	warnings []string
@@ -60,7 +61,7 @@ type run struct {
 
 // do runs the container. The outcome is valid even if there is an error.
 func (r *run) do(ctx context.Context) (outcome, error) {
-	r.items = map[secret.Target]Item{}
+	r.items, r.invalid = map[secret.Target]Item{}, map[secret.Target]error{}
 	var err error
 	if r.DryRun {
 		err = r.preview(ctx)
@@ -73,7 +74,7 @@ func (r *run) do(ctx context.Context) (outcome, error) {
 func (r *run) outcome(ctx context.Context) outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := outcome{orphans: r.orphans, price: r.price, warnings: r.warnings}
+	o := outcome{orphans: r.orphans, price: r.price, warnings: r.warnings, invalid: r.invalid}
 	for _, item := range r.items {
 		o.items = append(o.items, item)
 	}
@@ -109,6 +110,9 @@ func (r *run) plan(ctx context.Context) (plan.Plan, error) {
 			continue // an earlier round wrote it: that is what is told
 		}
 		r.items[a.Target] = item(a, r.DryRun)
+		if a.Kind == plan.Invalid {
+			r.invalid[a.Target] = a.Err
+		}
 	}
 	r.orphans = nil
 	for _, t := range p.Orphans {

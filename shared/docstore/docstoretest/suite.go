@@ -849,7 +849,7 @@ func listModel(t *testing.T, b bench) {
 	}
 	filterable := slices.DeleteFunc(slices.Clone(scalars), func(v any) bool { _, float := v.(float64); return v == nil || float })
 	rapid.Check(t, func(t *rapid.T) {
-		query := docstore.Query{Limit: rapid.IntRange(1, 70).Draw(t, "limit")}
+		query := docstore.Query{Limit: rapid.IntRange(7, 70).Draw(t, "limit")}
 		if rapid.Bool().Draw(t, "grouped") {
 			query.Where = append(query.Where, docstore.Filter{Path: "group", Op: docstore.Equal, Value: rapid.SampledFrom([]any{"x", int64(1)}).Draw(t, "group")})
 		}

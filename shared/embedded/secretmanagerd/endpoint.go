@@ -26,11 +26,11 @@ type Endpoint struct {
 
 // Listen serves on a free port of the loopback interface, or on the given
 // port. It returns a [fault.Unavailable] if the port cannot be had.
-func (s *Server) Listen(port string) (*Endpoint, error) {
+func (s *Server) Listen(ctx context.Context, port string) (*Endpoint, error) {
 	if port == "" {
 		port = "0"
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "secretmanagerd.Listen "+port, err)
 	}

@@ -200,13 +200,13 @@ func TestListenOnLoopback(t *testing.T) {
 	t.Parallel()
 	s, err := secretmanagerd.New(secretmanagerd.Config{})
 	check(t, err)
-	endpoint, err := s.Listen("")
+	endpoint, err := s.Listen(t.Context(), "")
 	check(t, err)
 	if !strings.HasPrefix(endpoint.Address, "127.0.0.1:") {
 		t.Errorf("it listens on %s", endpoint.Address)
 	}
 	_, port, _ := strings.Cut(endpoint.Address, ":")
-	if _, err := s.Listen(port); !errors.Is(err, fault.Unavailable) {
+	if _, err := s.Listen(t.Context(), port); !errors.Is(err, fault.Unavailable) {
 		t.Errorf("the same port twice: %v", err)
 	}
 	create(t, connect(t, endpoint), "db-url", "v")

@@ -64,6 +64,7 @@ func TestClientKeepsTheContractOfSources(t *testing.T) {
 	sourcetest.Run(t, sourcetest.Harness{
 		Project: project,
 		Open: func(t *testing.T, values map[secret.Source]secret.Value) (syncer.Sources, sourcetest.Admin) {
+			t.Helper()
 			s, c := start(t, secretmanagerd.Config{}, gsm.Config{})
 			for source, value := range values {
 				if _, err := s.SetSecret(source.Project, source.Secret, value, nil); err != nil {
@@ -119,7 +120,7 @@ func TestClientOverTCP(t *testing.T) {
 	t.Parallel()
 	s, err := secretmanagerd.New(secretmanagerd.Config{})
 	check(t, err)
-	endpoint, err := s.Listen("")
+	endpoint, err := s.Listen(t.Context(), "")
 	check(t, err)
 	t.Cleanup(endpoint.Close)
 	put(t, s, "db-url", "v")
@@ -192,7 +193,7 @@ func TestAServiceThatIsGoneIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s, err := secretmanagerd.New(secretmanagerd.Config{})
 	check(t, err)
-	endpoint, err := s.Listen("")
+	endpoint, err := s.Listen(t.Context(), "")
 	check(t, err)
 	c := open(t, gsm.Config{Endpoint: endpoint.Address, Insecure: true})
 	endpoint.Close() // nobody listens there any more

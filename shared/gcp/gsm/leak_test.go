@@ -127,7 +127,7 @@ func TestDebugLoggingShowsNoValue(t *testing.T) {
 }
 
 // What an unusable credentials file holds is not quoted.
-func TestUnusableCredentialsAreNotQuoted(t *testing.T) {
+func TestUnusableCredentialsAreNotQuoted(t *testing.T) { //nolint:paralleltest // it sets the environment
 	for name, text := range map[string]string{
 		"not JSON":              `{"type": "service_account", "private_key": ` + canary,
 		"an unknown type":       `{"type": "` + canary[:12] + `"}`,

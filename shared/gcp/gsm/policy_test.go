@@ -317,9 +317,10 @@ func TestDamagedValuesAreReadAgain(t *testing.T) {
 	t.Parallel()
 	damages := map[string]func(*pb.AccessSecretVersionResponse){
 		"a flipped bit": func(r *pb.AccessSecretVersionResponse) {
-			r.Payload.Data = append([]byte{r.Payload.Data[0] ^ 1}, r.Payload.Data[1:]...)
+			data := r.GetPayload().GetData()
+			r.Payload.Data = append([]byte{data[0] ^ 1}, data[1:]...)
 		},
-		"a lost end":  func(r *pb.AccessSecretVersionResponse) { r.Payload.Data = r.Payload.Data[:1] },
+		"a lost end":  func(r *pb.AccessSecretVersionResponse) { r.Payload.Data = r.GetPayload().GetData()[:1] },
 		"no checksum": func(r *pb.AccessSecretVersionResponse) { r.Payload.DataCrc32C = nil },
 		"no payload":  func(r *pb.AccessSecretVersionResponse) { r.Payload = nil },
 	}
