@@ -153,7 +153,7 @@ func TestEncodeRefuses(t *testing.T) {
 		"a field without tag": {struct{ Name string }{}, "field Name has no doc tag"},
 		"an unexported field": {struct {
 			name string `doc:"name"`
-		}{}, "not exported"}, //nolint:govet // the fault under test
+		}{}, "not exported"},
 		"an empty name": {struct {
 			Name string `doc:",omitempty"`
 		}{}, "faulty doc tag"},
@@ -162,7 +162,7 @@ func TestEncodeRefuses(t *testing.T) {
 		}{}, "faulty doc tag"},
 		"a name twice": {struct {
 			A, B string `doc:"n"`
-		}{}, `two fields are named "n"`}, //nolint:govet // the fault under test
+		}{}, `two fields are named "n"`},
 		"a slice of slices": {struct {
 			A [][]string `doc:"a"`
 		}{}, "an array holds no array"},

@@ -265,7 +265,8 @@ func (a *account) send(ctx context.Context, req *http.Request, body []byte, show
 // that the connection can be used again. It counts the request.
 func (a *account) exchange(out *http.Request) (*http.Response, []byte, error) {
 	usage := pace.Usage{Requests: 1, Charged: 1, Points: int(costOf(out.Method))}
-	defer func() { pace.MeterFrom(out.Context()).Add(usage) }()
+	meter := pace.MeterFrom(out.Context())
+	defer func() { meter.Add(usage) }()
 	if strings.HasSuffix(out.URL.Path, "/rate_limit") {
 		usage.Charged = 0 // as GitHub documents
 	}

@@ -120,7 +120,7 @@ func TestTheCallersDeadlineEndsAHangingRead(t *testing.T) {
 }
 
 // storm sends 300 writes into refusals and returns the errors.
-func storm(t *testing.T, l lab, ctx context.Context) []error {
+func storm(ctx context.Context, t *testing.T, l lab) []error {
 	t.Helper()
 	_, err := l.put(t, "FIRST", "v") // there is a key now
 	l.must(t, err)
@@ -145,7 +145,7 @@ func TestAfterARefusalNoMoreThanTheRequestsInFlight(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					l := open(t, githubd.Config{Settings: githubd.Settings{Latency: githubd.Duration(80 * time.Millisecond)}})
 					l.fail(t, githubd.Fault{Method: "PUT", From: 21, Times: 150, Effect: githubd.EffectStatus, Status: status, RateLimit: true, RetryAfter: retryAfter})
-					for i, err := range storm(t, l, t.Context()) {
+					for i, err := range storm(t.Context(), t, l) {
 						if err != nil {
 							t.Fatalf("write %d: %v", i, err)
 						}
@@ -201,7 +201,7 @@ func TestARefusalBeyondTheDeadlineIsReportedAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		start := time.Now()
-		for i, err := range storm(t, l, ctx) {
+		for i, err := range storm(ctx, t, l) {
 			if err == nil {
 				continue
 			}
@@ -242,7 +242,7 @@ func TestThreeHundredWritesUnderGitHubsLimits(t *testing.T) {
 		l := open(t, githubd.Config{Settings: githubd.Settings{Latency: githubd.Duration(80 * time.Millisecond), Limits: limits}},
 			func(c *ghapi.Config) { c.Mode = pace.Fast })
 		start := time.Now()
-		for _, err := range storm(t, l, t.Context()) {
+		for _, err := range storm(t.Context(), t, l) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -67,7 +67,7 @@ func failureOf(answer *http.Response, content []byte, now time.Time) *failure {
 	if status < 400 && status != http.StatusNotModified {
 		return nil // redirects are net/http's business
 	}
-	f := &failure{status: status, at: dateOf(answer, now), retryAfter: retryAfterOf(answer.Header)}
+	f := &failure{status: status, at: dateOf(answer.Header, now), retryAfter: retryAfterOf(answer.Header)}
 	said := readProblem(content)
 	switch {
 	case status == http.StatusNotModified: // though nothing was known
@@ -181,11 +181,9 @@ func untilReset(h http.Header, at time.Time) time.Duration {
 }
 
 // dateOf returns GitHub's clock at an answer, or ours where it does not tell.
-func dateOf(answer *http.Response, now time.Time) time.Time {
-	if answer != nil {
-		if at, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-			return at.UTC()
-		}
+func dateOf(h http.Header, now time.Time) time.Time {
+	if at, err := http.ParseTime(h.Get("Date")); err == nil {
+		return at.UTC()
 	}
 	return now.UTC().Truncate(time.Second)
 }
@@ -237,6 +235,7 @@ func (f *failure) fault(about string) *fault.Error {
 		return fault.New(fault.ValueTooLarge, "GitHub found the value too large for %s", about)
 	case rejected, redirected:
 		return fault.New(fault.TargetRejected, "GitHub refused %s: %s", about, f.Error())
+	case broken, unreachable, timedOut, untrusted, garbled:
 	}
 	return fault.New(fault.GitHubUnavailable, "GitHub is not available for %s: %s", about, f.Error())
 }

@@ -106,7 +106,7 @@ func (q *quota) note(h http.Header, now time.Time) {
 	case told.ResetAt.Equal(q.told.ResetAt):
 		told.Remaining = min(told.Remaining, q.told.Remaining)
 	}
-	q.told, q.good = told, now.Add(told.ResetAt.Sub(dateOf(&http.Response{Header: h}, now)))
+	q.told, q.good = told, now.Add(told.ResetAt.Sub(dateOf(h, now)))
 }
 
 // set takes what was asked for.

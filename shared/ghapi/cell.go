@@ -56,11 +56,8 @@ func (c *cell[T]) get(ctx context.Context, unwanted *T, fetch fetch[T]) (*T, err
 // ownFault reports whether an error is due to the caller's own context, so that
 // it says nothing to those who waited with it.
 func ownFault(err error) bool {
-	switch fault.KindOf(err) {
-	case fault.Canceled, fault.Deadline, fault.Exhausted:
-		return true
-	}
-	return false
+	kind := fault.KindOf(err)
+	return kind == fault.Canceled || kind == fault.Deadline || kind == fault.Exhausted
 }
 
 // join returns the value if it is good, or else the flight that fetches it, and

@@ -95,7 +95,10 @@ func New(config Config) (*Client, error) {
 	if c.line.userAgent == "" {
 		c.line.userAgent = "sealpost"
 	}
-	return c, c.identify(config.Credentials)
+	if err := c.identify(config.Credentials); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func (c *Client) identify(credentials Credentials) error {

@@ -172,6 +172,6 @@ func (c *Client) createToken(ctx context.Context, id int64) (*token, time.Time, 
 		return nil, time.Time{}, fault.New(fault.GitHubUnavailable, "GitHub's answer held no token")
 	}
 	// What counts is GitHub's clock on both sides.
-	life := made.GetExpiresAt().Sub(dateOf(response.Response, asked))
+	life := made.GetExpiresAt().Sub(dateOf(response.Header, asked))
 	return &token{secret.NewValue(made.GetToken())}, asked.Add(life - min(renewEarly, life/4)), nil
 }

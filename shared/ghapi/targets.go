@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,12 +129,12 @@ func (p place) pages(ctx context.Context) ([]page, error) {
 
 func (p place) page(ctx context.Context, number int) (page, error) {
 	var secrets github.Secrets
-	answer, err := p.account.get(ctx, fmt.Sprintf("%s?per_page=%d&page=%d", p.path, pageSize, number), &secrets)
+	said, err := p.account.get(ctx, fmt.Sprintf("%s?per_page=%d&page=%d", p.path, pageSize, number), &secrets)
 	if err != nil {
 		return page{}, err
 	}
-	result := page{secrets: secrets.Secrets, total: secrets.TotalCount, at: p.account.date(answer)}
-	if strings.Contains(answer.Header.Get("Link"), `rel="next"`) {
+	result := page{secrets: secrets.Secrets, total: secrets.TotalCount, at: said.at}
+	if strings.Contains(said.header.Get("Link"), `rel="next"`) {
 		result.next = number + 1
 	}
 	return result, nil
@@ -203,11 +204,11 @@ func (p place) put(ctx context.Context, w syncer.Put, key *sealKey, body putBody
 		return syncer.Receipt{}, fault.Wrap(fault.Internal, "ghapi: seal", nil)
 	}
 	body.EncryptedValue, body.KeyID = sealed, key.id
-	answer, err := p.account.do(ctx, http.MethodPut, p.path+"/"+string(w.Name), body)
+	said, err := p.account.do(ctx, http.MethodPut, p.path+"/"+string(w.Name), body)
 	if err != nil {
 		return syncer.Receipt{}, err
 	}
-	return p.receipt(answer, http.StatusCreated, http.StatusNoContent)
+	return said.receipt(http.StatusCreated, http.StatusNoContent)
 }
 
 // Delete implements [syncer.Targets].
@@ -217,7 +218,7 @@ func (c *Client) Delete(ctx context.Context, container project.Container, scope 
 	if err != nil {
 		return syncer.Receipt{}, explain(op, p.about, err)
 	}
-	answer, err := p.account.do(ctx, http.MethodDelete, p.path+"/"+string(name), nil)
+	said, err := p.account.do(ctx, http.MethodDelete, p.path+"/"+string(name), nil)
 	var f *failure
 	if errors.As(err, &f) && f.reason == notFound {
 		return syncer.Receipt{At: f.at}, nil
@@ -225,22 +226,20 @@ func (c *Client) Delete(ctx context.Context, container project.Container, scope 
 	if err != nil {
 		return syncer.Receipt{}, explain(op, p.about, err)
 	}
-	receipt, err := p.receipt(answer, http.StatusNoContent)
+	receipt, err := said.receipt(http.StatusNoContent)
 	return receipt, explain(op, p.about, err)
 }
 
 // receipt reads the answer to a write, which must have one of the statuses.
-func (p place) receipt(answer *http.Response, statuses ...int) (syncer.Receipt, error) {
-	for _, status := range statuses {
-		if answer.StatusCode == status {
-			return syncer.Receipt{
-				Created: status == http.StatusCreated,
-				Retried: answer.Header.Get(retriedHeader) != "",
-				At:      p.account.date(answer),
-			}, nil
-		}
+func (said answer) receipt(statuses ...int) (syncer.Receipt, error) {
+	if !slices.Contains(statuses, said.status) {
+		return syncer.Receipt{}, &failure{reason: garbled, status: said.status}
 	}
-	return syncer.Receipt{}, &failure{reason: garbled, status: answer.StatusCode}
+	return syncer.Receipt{
+		Created: said.status == http.StatusCreated,
+		Retried: said.header.Get(retriedHeader) != "",
+		At:      said.at,
+	}, nil
 }
 
 // Quota implements [syncer.Targets].
@@ -269,7 +268,7 @@ func (a *account) askQuota(ctx context.Context) error {
 			Core github.Rate `json:"core"`
 		} `json:"resources"`
 	}
-	answer, err := a.get(ctx, "rate_limit", &limits)
+	said, err := a.get(ctx, "rate_limit", &limits)
 	now := a.clock.Now()
 	var f *failure
 	switch core := limits.Resources.Core; {
@@ -280,40 +279,47 @@ func (a *account) askQuota(ctx context.Context) error {
 		return err
 	default:
 		told := syncer.Quota{Limit: core.Limit, Remaining: core.Remaining, ResetAt: core.Reset.UTC()}
-		a.quota.set(told, now.Add(told.ResetAt.Sub(a.date(answer))))
+		a.quota.set(told, now.Add(told.ResetAt.Sub(said.at)))
 		return nil
 	}
 }
 
-// get sends a GET and decodes its answer.
-func (a *account) get(ctx context.Context, path string, into any) (*http.Response, error) {
-	answer, err := a.do(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return nil, err
-	}
-	if answer.StatusCode != http.StatusOK || json.NewDecoder(answer.Body).Decode(into) != nil {
-		return nil, &failure{reason: garbled, status: answer.StatusCode}
-	}
-	return answer, nil
+// answer is a successful answer.
+type answer struct {
+	status  int
+	header  http.Header
+	content []byte
+	at      time.Time // GitHub's clock: its Date
 }
 
-// do sends a request of go-github's making. The answer's body is in memory. It
-// does not go through go-github's Do, which answers with the context's error
-// when that has ended, and so hides what became of a write.
-func (a *account) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+// get sends a GET and decodes its answer.
+func (a *account) get(ctx context.Context, path string, into any) (answer, error) {
+	said, err := a.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	if said.status != http.StatusOK || json.Unmarshal(said.content, into) != nil {
+		return answer{}, &failure{reason: garbled, status: said.status}
+	}
+	return said, nil
+}
+
+// do sends a request of go-github's making. It does not go through go-github's
+// own Do, which returns the context's error when that has ended, and so hides
+// what became of a write.
+func (a *account) do(ctx context.Context, method, path string, body any) (answer, error) {
 	req, err := a.api.NewRequest(method, path, body)
 	if err != nil {
-		return nil, fault.Wrap(fault.Internal, "ghapi: "+method, nil)
+		return answer{}, fault.Wrap(fault.Internal, "ghapi: "+method, nil)
 	}
-	answer, err := a.web.Do(req.WithContext(ctx))
+	response, err := a.web.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	if answer.StatusCode >= 300 {
-		_, _ = io.Copy(io.Discard, answer.Body)
-		return nil, &failure{reason: redirected, status: answer.StatusCode}
+	defer func() { _ = response.Body.Close() }() // it is in memory
+	content, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode >= 300 {
+		return answer{}, &failure{reason: redirected, status: response.StatusCode}
 	}
-	return answer, nil
+	return answer{response.StatusCode, response.Header, content, dateOf(response.Header, a.clock.Now())}, nil
 }
-
-func (a *account) date(answer *http.Response) time.Time { return dateOf(answer, a.clock.Now()) }

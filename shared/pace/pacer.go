@@ -80,8 +80,8 @@ func (p *Pacer) Acquire(ctx context.Context, cost Cost) (*Grant, error) {
 	w := &waiter{cost: cost}
 	p.enqueue(ctx, w)
 	for {
-		sleep, until := p.turn(ctx, w)
-		if w.err != nil || w.grant != nil {
+		sleep, until, decided := p.turn(ctx, w)
+		if decided { // and so changed by nobody any more
 			return w.grant, w.err
 		}
 		p.sleep(sleep, until)
@@ -125,21 +125,21 @@ func (p *Pacer) remove(w *waiter) {
 	*queue = slices.DeleteFunc(*queue, func(other *waiter) bool { return other == w })
 }
 
-// turn admits whoever may start now. If that is not w, it returns the context
-// that w is to sleep in and the time at which to look again: zero if only what
-// another request does can bring its turn.
-func (p *Pacer) turn(ctx context.Context, w *waiter) (context.Context, time.Time) {
+// turn admits whoever may start now, and reports whether w was admitted or
+// turned away. If not, it returns the context that w is to sleep in and the
+// time at which to look again: zero if only what another request does can bring
+// its turn.
+func (p *Pacer) turn(ctx context.Context, w *waiter) (sleep context.Context, until time.Time, decided bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
 	p.admit(now)
 	w.rouse() // releases the sleep before this one
 	if w.grant != nil || w.err != nil {
-		return nil, time.Time{}
+		return nil, time.Time{}, true
 	}
-	var sleep context.Context
 	sleep, w.wake = context.WithCancel(ctx)
-	return sleep, p.lookAgain(now, w)
+	return sleep, p.lookAgain(now, w), false
 }
 
 // lookAgain returns when w's own turn may have come, or zero if others must

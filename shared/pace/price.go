@@ -41,8 +41,8 @@ func PriceOf(mode Mode, work Work) Price {
 	}
 	if l.points > 0 && price.Points > l.points {
 		// Each budget but the first is waited for a minute long.
-		waits := time.Duration((price.Points - 1) / l.points)
-		price.Duration = max(price.Duration, waits*minute+price.Duration%minute)
+		waits := (price.Points - 1) / l.points
+		price.Duration = max(price.Duration, time.Duration(waits)*minute+price.Duration%minute)
 	}
 	return price
 }

@@ -45,7 +45,7 @@ func TestThePriceIsKept(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		mode := rapid.SampledFrom([]pace.Mode{pace.Polite, pace.Fast, pace.Off}).Draw(rt, "mode")
-		work := pace.Work{Lists: rapid.IntRange(0, 20).Draw(rt, "lists"), Writes: rapid.IntRange(0, 500).Draw(rt, "writes")}
+		work := pace.Work{Lists: rapid.IntRange(0, 20).Draw(rt, "lists"), Writes: rapid.IntRange(0, 250).Draw(rt, "writes")}
 		want := pace.PriceOf(mode, work)
 		var took time.Duration
 		bubble(t, func(t *testing.T, c clock.Clock) {

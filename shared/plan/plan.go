@@ -248,6 +248,11 @@ func (p *planner) takeOver(a Action, reason string) Action {
 func (p *planner) version(d Desired, entry ledger.Entry) (secret.Version, error) {
 	state := p.Sources[d.Source]
 	switch {
+	case state.Denied:
+		return 0, fault.New(fault.SourceNotPermitted, "Sealpost may not look at the source %s, if it exists", d.Source).
+			WithRemedy("Check the name, and grant Sealpost's service account the roles secretmanager.viewer and secretmanager.secretAccessor on it.", "")
+	case !state.Exists && d.Source.Project == "":
+		return 0, fault.New(fault.SourceMissing, "the env file has no %s", d.Source)
 	case !state.Exists:
 		return 0, fault.New(fault.SourceMissing, "the source %s does not exist", d.Source)
 	case state.Unversioned:

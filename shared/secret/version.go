@@ -23,6 +23,7 @@ type SourceVersion struct {
 // SourceState is what is known of a source without its values.
 type SourceState struct {
 	Exists       bool
+	Denied       bool            // Sealpost may not look at it, whether it exists or not
 	Unversioned  bool            // an env file: there is one value and no number
 	Repositories []int64         // numeric ids of the repositories that the source admits
 	Versions     []SourceVersion // newest first; at least the newest 20 there are

@@ -83,7 +83,8 @@ type Quota struct {
 // Sealpost's own identity lacks a right there, and the context's error kinds.
 type Sources interface {
 	// Inspect returns the state of each source without reading any value. A
-	// source that does not exist is in the result with Exists false.
+	// source that does not exist, or that Sealpost may not look at, has a state
+	// that says so and keeps it from no other.
 	Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]SourceState, error)
 
 	// Value reads the value of one version, where version 0 stands for a source

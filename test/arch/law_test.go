@@ -159,6 +159,8 @@ var sealpost = law{
 		{"github.com/hashicorp/go-envparse", []string{"shared/envfile"}},
 		{"github.com/hashicorp/go-retryablehttp", []string{"shared/ghapi"}},
 		{"github.com/jedib0t/go-pretty/v6", []string{"scripts/sealpost/..."}},
+		{"github.com/pb33f/libopenapi", []string{"test/contract"}},
+		{"github.com/pb33f/libopenapi-validator", []string{"test/contract"}},
 		{"github.com/spf13/cobra", []string{"scripts/sealpost/..."}},
 		{"go.yaml.in/yaml/v3", []string{"shared/manifest"}},
 		{"golang.org/x/crypto/nacl/box", []string{"shared/ghapi", "shared/embedded/githubd"}},

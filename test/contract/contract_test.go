@@ -277,3 +277,33 @@ func TestNoRouteTakesABadToken(t *testing.T) {
 		}
 	}
 }
+
+// errorSink is a test that is expected to fail.
+type errorSink struct {
+	testing.TB
+	errors int
+}
+
+func (s *errorSink) Errorf(string, ...any) { s.errors++ }
+
+func TestHandlerPassesTheAnswerOnAndReports(t *testing.T) {
+	t.Parallel()
+	sink := &errorSink{TB: t}
+	handler := New(t).Handler(sink, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Correlation-Id", "c")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = w.Write(body)
+	}))
+	r := httptest.NewRequest(http.MethodPost, "/github/secrets/sync", strings.NewReader(`{"projectId":"p"}`))
+	r.Header.Set("Content-Type", "application/json")
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, r)
+	if answer.Code != http.StatusAccepted || answer.Body.String() != `{"projectId":"p"}` || answer.Header().Get("X-Correlation-Id") != "c" {
+		t.Errorf("answer = %d %v %s", answer.Code, answer.Header(), answer.Body)
+	}
+	if sink.errors == 0 {
+		t.Error("a request's body as an answer was not reported")
+	}
+}

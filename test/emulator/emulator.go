@@ -3,7 +3,7 @@
 // A test asks for one with [Kind.Host], which starts it once for the test
 // binary, unless its variable (FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST)
 // names one that runs: `go run ./scripts/emulators -- go test ./...` starts each
-// once for all packages. The binary's TestMain ends with os.Exit([Run](m)).
+// once for all packages. The binary's TestMain calls [Run].
 //
 // Tests share an emulator and keep apart by a project of their own, [Project]:
 // that isolates better than wiping. Where Java or an emulator is not installed a
@@ -71,11 +71,10 @@ func (k Kind) once() (*Process, error) {
 	return process, err
 }
 
-// Run runs the tests, stops the emulators that they started, and returns the
-// exit code.
-func Run(m *testing.M) int {
+// Run runs the tests and stops the emulators that they started.
+func Run(m *testing.M) {
 	defer stopAll()
-	return m.Run()
+	m.Run() // the test binary ends with its code: see package testing
 }
 
 func stopAll() {

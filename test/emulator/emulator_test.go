@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/test/emulator"
 )
 
-func TestMain(m *testing.M) { os.Exit(emulator.Run(m)) }
+func TestMain(m *testing.M) { emulator.Run(m) }
 
 func ok(host string) bool {
 	response, err := http.Get("http://" + host + "/")

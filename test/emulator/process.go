@@ -44,7 +44,7 @@ func Start(ctx context.Context, kind Kind) (*Process, error) {
 	}
 	for range startTries {
 		var process *Process
-		if process, err = launch(kind, command); err != nil {
+		if process, err = launch(command); err != nil {
 			return nil, err
 		}
 		if err = process.awaitAnswer(ctx); err == nil {
@@ -58,7 +58,7 @@ func Start(ctx context.Context, kind Kind) (*Process, error) {
 	return nil, fmt.Errorf("start the %s emulator: %w", kind.Name, err)
 }
 
-func launch(kind Kind, command []string) (*Process, error) {
+func launch(command []string) (*Process, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err

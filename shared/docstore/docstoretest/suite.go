@@ -27,9 +27,10 @@ type Maker func(t *testing.T) docstore.Store
 
 // Run tests the stores that the maker returns, in parallel.
 func Run(t *testing.T, fresh Maker) {
+	t.Helper()
 	for _, test := range []struct {
 		name string
-		run  func(*testing.T, bench)
+		run  func(bench)
 	}{
 		{"get of what is not there", getMissing},
 		{"put and get", putAndGet},
@@ -64,7 +65,7 @@ func Run(t *testing.T, fresh Maker) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.run(t, bench{store: fresh(t)})
+			test.run(bench{t, fresh(t)})
 		})
 	}
 }
@@ -75,8 +76,12 @@ const crowd = 20
 // farOff is an expiry that no test lives to see.
 var farOff = time.Date(2200, 1, 2, 3, 4, 5, 6000, time.UTC)
 
-// bench is a store with the helpers of the tests.
-type bench struct{ store docstore.Store }
+// bench is a store to test, with helpers, which take what else may fail: a
+// property's checks are no test of their own.
+type bench struct {
+	*testing.T
+	store docstore.Store
+}
 
 func key(id string) docstore.Key { return docstore.Key{Collection: "things", ID: id} }
 
@@ -157,9 +162,10 @@ type require interface {
 	Fatalf(format string, args ...any)
 }
 
-func getMissing(t *testing.T, b bench) { b.absent(t, "nothing") }
+func getMissing(b bench) { b.absent(b.T, "nothing") }
 
-func putAndGet(t *testing.T, b bench) {
+func putAndGet(b bench) {
+	t := b.T
 	at := b.commit(t, put("a", docstore.Fields{"n": int64(1)}, docstore.Always()))
 	doc := b.get(t, "a")
 	want := docstore.Doc{Key: key("a"), Fields: docstore.Fields{"n": int64(1)}, UpdateTime: at, ReadTime: doc.ReadTime}
@@ -213,7 +219,8 @@ func anyFields() *rapid.Generator[docstore.Fields] {
 	return rapid.Map(rapid.MapOfN(name, value, 0, 4), func(m map[string]any) docstore.Fields { return m })
 }
 
-func typeFidelity(t *testing.T, b bench) {
+func typeFidelity(b bench) {
+	t := b.T
 	fields := docstore.Fields{
 		"nil": nil, "true": true, "false": false, "zero": int64(0), "min": int64(math.MinInt64), "max": int64(math.MaxInt64),
 		"whole": 1.0, "tiny": math.SmallestNonzeroFloat64, "huge": math.MaxFloat64, "third": 1.0 / 3, "minus zero": math.Copysign(0, -1),
@@ -245,13 +252,15 @@ func typeFidelity(t *testing.T, b bench) {
 	b.holds(t, "c", docstore.Fields{"at": time.Date(2026, 7, 1, 10, 0, 0, 0, time.UTC)})
 }
 
-func putReplaces(t *testing.T, b bench) {
+func putReplaces(b bench) {
+	t := b.T
 	b.commit(t, put("a", docstore.Fields{"old": true, "n": int64(1)}, docstore.Always()))
 	b.commit(t, put("a", docstore.Fields{"n": int64(2)}, docstore.Always()))
 	b.holds(t, "a", docstore.Fields{"n": int64(2)})
 }
 
-func createOnce(t *testing.T, b bench) {
+func createOnce(b bench) {
+	t := b.T
 	b.commit(t, put("a", docstore.Fields{"n": int64(1)}, docstore.IfAbsent()))
 	b.refuses(t, fault.Exists, put("a", docstore.Fields{"n": int64(2)}, docstore.IfAbsent()))
 	b.holds(t, "a", docstore.Fields{"n": int64(1)})
@@ -260,7 +269,8 @@ func createOnce(t *testing.T, b bench) {
 	b.holds(t, "a", docstore.Fields{"n": int64(3)})
 }
 
-func putIfUnchanged(t *testing.T, b bench) {
+func putIfUnchanged(b bench) {
+	t := b.T
 	first := b.commit(t, put("a", docstore.Fields{"n": int64(1)}, docstore.Always()))
 	second := b.commit(t, put("a", docstore.Fields{"n": int64(2)}, docstore.IfUnchanged(first)))
 	b.refuses(t, fault.Conflict, put("a", docstore.Fields{"n": int64(3)}, docstore.IfUnchanged(first)))
@@ -270,7 +280,8 @@ func putIfUnchanged(t *testing.T, b bench) {
 	b.absent(t, "gone")
 }
 
-func deletes(t *testing.T, b bench) {
+func deletes(b bench) {
+	t := b.T
 	b.commit(t, docstore.Write{Key: key("a")})
 	b.commit(t, put("a", docstore.Fields{}, docstore.Always()))
 	b.commit(t, docstore.Write{Key: key("a")})
@@ -280,7 +291,8 @@ func deletes(t *testing.T, b bench) {
 	}
 }
 
-func deleteIfUnchanged(t *testing.T, b bench) {
+func deleteIfUnchanged(b bench) {
+	t := b.T
 	first := b.commit(t, put("a", docstore.Fields{}, docstore.Always()))
 	second := b.commit(t, put("a", docstore.Fields{}, docstore.Always()))
 	b.refuses(t, fault.Conflict, docstore.Write{Key: key("a"), If: docstore.IfUnchanged(first)})
@@ -290,7 +302,8 @@ func deleteIfUnchanged(t *testing.T, b bench) {
 	b.absent(t, "a")
 }
 
-func updateTimesIncrease(t *testing.T, b bench) {
+func updateTimesIncrease(b bench) {
+	t := b.T
 	var last time.Time
 	for i := range 50 {
 		at := b.commit(t, put("a", docstore.Fields{"n": int64(i)}, docstore.Always()))
@@ -311,7 +324,8 @@ func updateTimesIncrease(t *testing.T, b bench) {
 // sameContentIsAWrite matters because Firestore itself leaves the update time
 // as it was where a write changes nothing: two holders of one precondition
 // would both succeed.
-func sameContentIsAWrite(t *testing.T, b bench) {
+func sameContentIsAWrite(b bench) {
+	t := b.T
 	fields := docstore.Fields{"holder": "nobody"}
 	first := b.commit(t, put("a", fields, docstore.Always()))
 	second := b.commit(t, put("a", fields, docstore.IfUnchanged(first)))
@@ -321,7 +335,8 @@ func sameContentIsAWrite(t *testing.T, b bench) {
 	b.refuses(t, fault.Conflict, put("a", fields, docstore.IfUnchanged(first)))
 }
 
-func oneTimeForACommit(t *testing.T, b bench) {
+func oneTimeForACommit(b bench) {
+	t := b.T
 	b.commit(t, put("same", docstore.Fields{"n": int64(0)}, docstore.Always()), put("old", docstore.Fields{}, docstore.Always()))
 	at := b.commit(t, put("same", docstore.Fields{"n": int64(0)}, docstore.Always()), put("new", docstore.Fields{}, docstore.IfAbsent()),
 		docstore.Write{Key: key("old")}, docstore.Write{Key: docstore.Key{Collection: "others", ID: "new"}, Fields: docstore.Fields{}})
@@ -334,7 +349,8 @@ func oneTimeForACommit(t *testing.T, b bench) {
 	b.absent(t, "old")
 }
 
-func allOrNone(t *testing.T, b bench) {
+func allOrNone(b bench) {
+	t := b.T
 	kept := docstore.Fields{"n": int64(1)}
 	at := b.commit(t, put("changed", kept, docstore.Always()), put("deleted", kept, docstore.Always()))
 	stale := at.Add(-time.Second)
@@ -369,7 +385,8 @@ func allOrNone(t *testing.T, b bench) {
 	b.holds(t, "created", kept)
 }
 
-func aliasing(t *testing.T, b bench) {
+func aliasing(b bench) {
+	t := b.T
 	fresh := func() docstore.Fields {
 		return docstore.Fields{"text": "kept", "bytes": []byte("kept"), "array": []any{"kept", map[string]any{"k": "kept"}}, "map": map[string]any{"k": "kept"}}
 	}
@@ -429,7 +446,8 @@ func oneWinner(t *testing.T, errs []error, lost ...fault.Kind) int {
 	return winner
 }
 
-func racingCreates(t *testing.T, b bench) {
+func racingCreates(b bench) {
+	t := b.T
 	winner := oneWinner(t, race(func(i int) error {
 		_, err := b.store.Commit(context.Background(), put("a", docstore.Fields{"by": int64(i)}, docstore.IfAbsent()))
 		return err
@@ -437,7 +455,8 @@ func racingCreates(t *testing.T, b bench) {
 	b.holds(t, "a", docstore.Fields{"by": int64(winner)})
 }
 
-func racingPuts(t *testing.T, b bench) {
+func racingPuts(b bench) {
+	t := b.T
 	before := b.commit(t, put("a", docstore.Fields{"by": int64(-1)}, docstore.Always()))
 	winner := oneWinner(t, race(func(i int) error {
 		_, err := b.store.Commit(context.Background(), put("a", docstore.Fields{"by": int64(i)}, docstore.IfUnchanged(before)))
@@ -448,7 +467,8 @@ func racingPuts(t *testing.T, b bench) {
 
 // racingCommits races for two documents, named in opposite orders by half of
 // the crowd: neither a deadlock nor a half may come of it.
-func racingCommits(t *testing.T, b bench) {
+func racingCommits(b bench) {
+	t := b.T
 	before := b.commit(t, put("a", docstore.Fields{"by": int64(-1)}, docstore.Always()), put("b", docstore.Fields{"by": int64(-1)}, docstore.Always()))
 	winner := oneWinner(t, race(func(i int) error {
 		fields := docstore.Fields{"by": int64(i)}
@@ -465,7 +485,8 @@ func racingCommits(t *testing.T, b bench) {
 
 // racingIncrements counts to the number of wins: read, add one, put if
 // unchanged, each of the crowd a few times.
-func racingIncrements(t *testing.T, b bench) {
+func racingIncrements(b bench) {
+	t := b.T
 	b.commit(t, put("a", docstore.Fields{"n": int64(0)}, docstore.Always()))
 	var mu sync.Mutex
 	wins := int64(0)
@@ -498,7 +519,8 @@ func racingIncrements(t *testing.T, b bench) {
 	b.holds(t, "a", docstore.Fields{"n": wins})
 }
 
-func endedContext(t *testing.T, b bench) {
+func endedContext(b bench) {
+	t := b.T
 	kept := docstore.Fields{"n": int64(1)}
 	b.commit(t, put("a", kept, docstore.Always()))
 	canceled, cancel := context.WithCancel(context.Background())
@@ -523,7 +545,8 @@ func endedContext(t *testing.T, b bench) {
 	b.absent(t, "b")
 }
 
-func expiry(t *testing.T, b bench) {
+func expiry(b bench) {
+	t := b.T
 	fields := docstore.Fields{"n": int64(1)}
 	b.commit(t, docstore.Write{Key: key("a"), Fields: fields, ExpireAt: farOff}, docstore.Write{Key: key("empty"), Fields: docstore.Fields{}, ExpireAt: farOff})
 	b.commit(t, put("stays", fields, docstore.Always()))
@@ -545,7 +568,8 @@ func expiry(t *testing.T, b bench) {
 	b.holds(t, "nested", nested)
 }
 
-func badKeys(t *testing.T, b bench) {
+func badKeys(b bench) {
+	t := b.T
 	for _, k := range []docstore.Key{
 		{}, {Collection: "things"}, {ID: "a"},
 		{Collection: "things", ID: "a/b"}, {Collection: "things", ID: "."}, {Collection: "things", ID: ".."},
@@ -569,7 +593,8 @@ func badKeys(t *testing.T, b bench) {
 	}
 }
 
-func badFields(t *testing.T, b bench) {
+func badFields(b bench) {
+	t := b.T
 	deep := any("bottom")
 	for range 21 {
 		deep = map[string]any{"d": deep}
@@ -607,7 +632,8 @@ func badFields(t *testing.T, b bench) {
 	b.absent(t, "a")
 }
 
-func badWrites(t *testing.T, b bench) {
+func badWrites(b bench) {
+	t := b.T
 	fields := docstore.Fields{}
 	b.refuses(t, fault.Invalid)
 	b.refuses(t, fault.Invalid, put("a", fields, docstore.Always()), put("a", fields, docstore.Always()))
@@ -619,7 +645,8 @@ func badWrites(t *testing.T, b bench) {
 	b.absent(t, "a")
 }
 
-func badQueries(t *testing.T, b bench) {
+func badQueries(b bench) {
+	t := b.T
 	where := func(filters ...docstore.Filter) docstore.Query {
 		return docstore.Query{Collection: "things", Where: filters, Limit: 1}
 	}
@@ -654,7 +681,8 @@ func badQueries(t *testing.T, b bench) {
 	}
 }
 
-func sizeLimits(t *testing.T, b bench) {
+func sizeLimits(b bench) {
+	t := b.T
 	sized := func(id string, size int) docstore.Write {
 		w := put(id, docstore.Fields{"text": ""}, docstore.Always())
 		w.Fields["text"] = strings.Repeat("x", size-w.Size())
@@ -698,7 +726,8 @@ func (b bench) seed(t require, contents ...docstore.Fields) {
 	b.commit(t, writes...)
 }
 
-func listByID(t *testing.T, b bench) {
+func listByID(b bench) {
+	t := b.T
 	if ids := b.ids(t, docstore.Query{Limit: 5}); len(ids) != 0 {
 		t.Fatalf("an empty collection lists %v", ids)
 	}
@@ -722,7 +751,8 @@ func listByID(t *testing.T, b bench) {
 	}
 }
 
-func listFilters(t *testing.T, b bench) {
+func listFilters(b bench) {
+	t := b.T
 	at := time.Date(2026, 1, 1, 0, 0, 0, 1000, time.UTC)
 	b.seed(t,
 		docstore.Fields{"s": "x", "n": int64(1), "t": at, "on": true, "m": map[string]any{"deep": map[string]any{"s": "x"}}},
@@ -779,7 +809,8 @@ func listFilters(t *testing.T, b bench) {
 	}
 }
 
-func listOrder(t *testing.T, b bench) {
+func listOrder(b bench) {
+	t := b.T
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	b.seed(t,
 		docstore.Fields{"s": "B", "n": int64(10), "t": at.Add(time.Hour), "m": map[string]any{"on": true}},
@@ -801,7 +832,8 @@ func listOrder(t *testing.T, b bench) {
 	}
 }
 
-func listPages(t *testing.T, b bench) {
+func listPages(b bench) {
+	t := b.T
 	var want []string
 	for i := range 23 {
 		id := fmt.Sprintf("%02d", i)
@@ -834,7 +866,8 @@ func listPages(t *testing.T, b bench) {
 // listModel compares listings with filtering and sorting by hand, over scalars
 // of mixed types. How types are ordered among each other is the model's, which
 // is Firestore's.
-func listModel(t *testing.T, b bench) {
+func listModel(b bench) {
+	t := b.T
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	scalars := []any{nil, false, true, int64(-1), int64(0), 0.5, int64(1), 1.0, at, at.Add(time.Microsecond), "", "A", "a", "a\x00", "ab", "ä"}
 	stored := map[string]docstore.Fields{}
@@ -910,8 +943,10 @@ func modelMatches(value any, filter docstore.Filter) bool {
 		return order <= 0
 	case docstore.Greater:
 		return order > 0
+	case docstore.GreaterOrEqual:
+		return order >= 0
 	}
-	return order >= 0
+	return false
 }
 
 func modelRank(v any) int {
@@ -962,7 +997,8 @@ func modelCompare(a, b any) int {
 	return 0
 }
 
-func foreignCursors(t *testing.T, b bench) {
+func foreignCursors(b bench) {
+	t := b.T
 	b.seed(t, docstore.Fields{"n": int64(1), "s": "x"}, docstore.Fields{"n": int64(2), "s": "x"}, docstore.Fields{"n": int64(3), "s": "x"})
 	byNumber := docstore.Query{Collection: "things", OrderBy: &docstore.Order{Path: "n"}, Limit: 1}
 	page, err := b.store.List(context.Background(), byNumber)

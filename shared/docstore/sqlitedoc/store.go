@@ -138,23 +138,24 @@ func fileURL(path string) (string, error) {
 // the switch to WAL does not wait for locks, so it is tried again.
 func (s *Store) prepareFile() error {
 	const pause = 20 * time.Millisecond
+	ctx := context.Background() // bounded by the tries
 	for tries := busyTimeout / pause; ; tries-- {
-		err := s.migrate()
+		err := s.migrate(ctx)
 		if tries == 0 || !hasCode(err, sqlite3.SQLITE_BUSY) {
-			return kindly(context.Background(), "prepare", err)
+			return kindly(ctx, "prepare", err)
 		}
-		_ = s.clock.Sleep(context.Background(), pause)
+		_ = s.clock.Sleep(ctx, pause)
 	}
 }
 
-func (s *Store) migrate() error {
-	tx, err := s.write.Begin()
+func (s *Store) migrate(ctx context.Context) error {
+	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
 	var version int
-	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
 	switch {
@@ -163,7 +164,7 @@ func (s *Store) migrate() error {
 	case version == schemaVersion:
 		return nil
 	}
-	if _, err := tx.Exec(schema); err != nil {
+	if _, err := tx.ExecContext(ctx, schema); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -293,7 +294,8 @@ func (s *Store) commit(ctx context.Context, writes []docstore.Write) (time.Time,
 // apply makes one write if its precondition holds. The condition stands in the
 // statement itself: no row changed means that it does not hold.
 func apply(ctx context.Context, tx *sql.Tx, w docstore.Write, at int64) error {
-	statement, args, refusal := "", []any{w.Collection, w.ID}, fault.Conflict
+	var statement string
+	args, refusal := []any{w.Collection, w.ID}, fault.Conflict
 	unchanged, conditioned := w.If.UpdateTime()
 	if w.Fields != nil {
 		args = append(args, storedFields(w), at, expiry(w))

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,11 +27,9 @@ func TestMain(m *testing.M) {
 	file := flag.String("increment", "", "be the other process: add to the counter in this file")
 	flag.Parse()
 	if *file == "" {
-		os.Exit(m.Run())
-	}
-	if err := incrementTimes(*file, 50); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		m.Run()
+	} else if err := incrementTimes(*file, 50); err != nil {
+		panic(err)
 	}
 }
 
@@ -53,13 +50,17 @@ func open(t testing.TB, path string, clk clock.Clock) *sqlitedoc.Store {
 func TestContractInAFile(t *testing.T) {
 	t.Parallel()
 	docstoretest.Run(t, func(t *testing.T) docstore.Store {
+		t.Helper()
 		return open(t, filepath.Join(t.TempDir(), "store.db"), clock.Real())
 	})
 }
 
 func TestContractInMemory(t *testing.T) {
 	t.Parallel()
-	docstoretest.Run(t, func(t *testing.T) docstore.Store { return open(t, ":memory:", clock.Real()) })
+	docstoretest.Run(t, func(t *testing.T) docstore.Store {
+		t.Helper()
+		return open(t, ":memory:", clock.Real())
+	})
 }
 
 // incrementTimes adds to the counter, n times, however often it loses the race.

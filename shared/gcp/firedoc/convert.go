@@ -153,8 +153,8 @@ func (s *Store) structured(q docstore.Query) (*firestorepb.StructuredQuery, erro
 		From:  []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: q.Collection}},
 		Limit: wrapperspb.Int32(int32(q.Limit) + 1),
 	}
-	for _, filter := range q.Where {
-		out.Where = and(out.Where, filter)
+	if len(q.Where) > 0 {
+		out.Where = all(q.Where)
 	}
 	direction := firestorepb.StructuredQuery_ASCENDING
 	if q.OrderBy != nil {
@@ -184,18 +184,15 @@ var operators = map[docstore.Op]firestorepb.StructuredQuery_FieldFilter_Operator
 	docstore.GreaterOrEqual: firestorepb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL,
 }
 
-// and adds a filter to those before it, in one composite filter.
-func and(where *firestorepb.StructuredQuery_Filter, f docstore.Filter) *firestorepb.StructuredQuery_Filter {
-	if where == nil {
-		where = &firestorepb.StructuredQuery_Filter{FilterType: &firestorepb.StructuredQuery_Filter_CompositeFilter{
-			CompositeFilter: &firestorepb.StructuredQuery_CompositeFilter{Op: firestorepb.StructuredQuery_CompositeFilter_AND},
-		}}
+// all is the filter that every one of the filters passes.
+func all(filters []docstore.Filter) *firestorepb.StructuredQuery_Filter {
+	composite := &firestorepb.StructuredQuery_CompositeFilter{Op: firestorepb.StructuredQuery_CompositeFilter_AND}
+	for _, f := range filters {
+		composite.Filters = append(composite.Filters, &firestorepb.StructuredQuery_Filter{FilterType: &firestorepb.StructuredQuery_Filter_FieldFilter{
+			FieldFilter: &firestorepb.StructuredQuery_FieldFilter{Field: field(f.Path), Op: operators[f.Op], Value: toValue(f.Value)},
+		}})
 	}
-	one := &firestorepb.StructuredQuery_Filter{FilterType: &firestorepb.StructuredQuery_Filter_FieldFilter{
-		FieldFilter: &firestorepb.StructuredQuery_FieldFilter{Field: field(f.Path), Op: operators[f.Op], Value: toValue(f.Value)},
-	}}
-	where.GetCompositeFilter().Filters = append(where.GetCompositeFilter().Filters, one)
-	return where
+	return &firestorepb.StructuredQuery_Filter{FilterType: &firestorepb.StructuredQuery_Filter_CompositeFilter{CompositeFilter: composite}}
 }
 
 // startAfter is the place just after the document that the cursor names.

@@ -1,7 +1,6 @@
 package firedoc_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/sealpost/sealpost/shared/clock"
@@ -11,11 +10,12 @@ import (
 	"github.com/sealpost/sealpost/test/emulator"
 )
 
-func TestMain(m *testing.M) { os.Exit(emulator.Run(m)) }
+func TestMain(m *testing.M) { emulator.Run(m) }
 
 func TestContractOnTheEmulator(t *testing.T) {
 	t.Parallel()
 	docstoretest.Run(t, func(t *testing.T) docstore.Store {
+		t.Helper()
 		config := firedoc.Config{Project: emulator.Project(), EmulatorHost: emulator.Firestore.Host(t)}
 		store, err := firedoc.Open(t.Context(), config, clock.Real())
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -25,11 +26,7 @@ const (
 
 // retryRead tells which answers to a read are worth repeating it.
 func retryRead(c codes.Code) bool {
-	switch c {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted:
-		return true
-	}
-	return false
+	return among(c, codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Internal, codes.Aborted)
 }
 
 // retryCommit tells which answers to a commit are worth repeating it. ABORTED
@@ -38,15 +35,12 @@ func retryRead(c codes.Code) bool {
 func retryCommit(writes []docstore.Write) func(codes.Code) bool {
 	create, compare := conditions(writes)
 	return func(c codes.Code) bool {
-		switch c {
-		case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
-			return true
-		case codes.Aborted:
-			return !create && !compare
-		}
-		return false
+		return among(c, codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted) ||
+			c == codes.Aborted && !create && !compare
 	}
 }
+
+func among(c codes.Code, some ...codes.Code) bool { return slices.Contains(some, c) }
 
 // retry calls f until it succeeds, answers what is not worth repeating, or has
 // been called [attempts] times, and returns its last error. Each call has a
@@ -86,8 +80,7 @@ func failure(ctx context.Context, op string, err error) error {
 		return fault.Wrap(fault.KindOf(ctx.Err()), op, nil)
 	}
 	cause := errors.New("Firestore answered " + code(err).String())
-	switch code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Canceled:
+	if among(code(err), codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Canceled) {
 		return fault.Wrap(fault.Unavailable, op, cause)
 	}
 	return fault.Wrap(fault.Internal, op, cause)

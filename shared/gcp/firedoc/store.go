@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	firestore "cloud.google.com/go/firestore/apiv1"
@@ -74,7 +75,7 @@ func open(ctx context.Context, config Config, clk clock.Clock, options ...option
 	if config.Database == "" {
 		config.Database = "(default)"
 	}
-	client, err := firestore.NewClient(ctx, append(options, option.WithTelemetryDisabled())...)
+	client, err := firestore.NewClient(ctx, append(options, option.WithTelemetryDisabled(), option.WithLogger(slog.New(slog.DiscardHandler)))...)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "firedoc.Open "+config.Project, errors.New("no usable Google credentials"))
 	}

@@ -23,12 +23,10 @@ import (
 // calls makes each method be called once, if nothing fails.
 var calls = map[string]func(context.Context, *gsm.Client) error{
 	"GetSecret": func(ctx context.Context, c *gsm.Client) error {
-		_, err := c.Inspect(ctx, []secret.Source{source("db-url")})
-		return err
+		return inspectOne(ctx, c)
 	},
 	"ListSecretVersions": func(ctx context.Context, c *gsm.Client) error {
-		_, err := c.Inspect(ctx, []secret.Source{source("db-url")})
-		return err
+		return inspectOne(ctx, c)
 	},
 	"GetSecretVersion": func(ctx context.Context, c *gsm.Client) error {
 		_, err := c.Value(ctx, source("disabled"), 1)
@@ -91,6 +89,15 @@ func TestEachCodeIsRetriedOrNot(t *testing.T) {
 			}
 		}
 	}
+}
+
+// inspectOne looks at one source; that it may not is an error here.
+func inspectOne(ctx context.Context, c *gsm.Client) error {
+	states, err := c.Inspect(ctx, []secret.Source{source("db-url")})
+	if err == nil && states[source("db-url")].Denied {
+		return fault.SourceNotPermitted
+	}
+	return err
 }
 
 func startWithSecrets(t *testing.T) (*secretmanagerd.Server, *gsm.Client) {

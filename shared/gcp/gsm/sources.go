@@ -30,40 +30,28 @@ const (
 
 var _ syncer.Sources = (*Client)(nil)
 
-// Inspect implements syncer.Sources with two metadata reads a source. Sources
-// that Sealpost may not look at do not keep it from the others: the result then
-// lacks them, and the error names them. Google answers so for what does not
-// exist, too, where Sealpost's rights are on single secrets. On any other error
-// the result holds what was learnt before.
+// Inspect implements syncer.Sources with two metadata reads a source. A source
+// that Sealpost may not look at is Denied. Google answers so for what does not
+// exist, too, where Sealpost's rights are on single secrets.
 func (c *Client) Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]syncer.SourceState, error) {
 	var mu sync.Mutex
 	states := make(map[secret.Source]syncer.SourceState, len(sources))
-	var denied []string
-
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(inspectAtOnce)
 	for _, source := range distinct(sources) {
 		group.Go(func() error {
 			state, err := c.inspect(groupCtx, source)
+			if errors.Is(err, fault.SourceNotPermitted) {
+				state, err = syncer.SourceState{Denied: true}, nil
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case errors.Is(err, fault.SourceNotPermitted):
-				denied = append(denied, source.String())
-				return nil
-			case err != nil:
-				return err
-			}
 			states[source] = state
-			return nil
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return states, err
-	}
-	if len(denied) > 0 {
-		slices.Sort(denied)
-		return states, failure(ctx, "gsm.Inspect", strings.Join(denied, ", "), status.Error(codes.PermissionDenied, ""))
+		return nil, err
 	}
 	return states, nil
 }
