@@ -71,7 +71,7 @@ type event struct {
 
 type page struct {
 	Events     []event `json:"events"`
-	NextCursor string  `json:"nextCursor,omitempty"`
+	NextCursor *string `json:"nextCursor"` // null on the last page
 }
 
 func (h handler) list(w http.ResponseWriter, r *http.Request) error {
@@ -115,7 +115,11 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) error {
 	for _, e := range found {
 		events = append(events, show(e))
 	}
-	return render(w, format, page{Events: events, NextCursor: next})
+	p := page{Events: events}
+	if next != "" {
+		p.NextCursor = &next
+	}
+	return render(w, format, p)
 }
 
 func show(e audit.Event) event {
@@ -133,8 +137,8 @@ func render(w http.ResponseWriter, format string, p page) error {
 	if format == "json" {
 		return httpx.WriteJSON(w, http.StatusOK, p)
 	}
-	if p.NextCursor != "" {
-		w.Header().Set(nextHeader, p.NextCursor)
+	if p.NextCursor != nil {
+		w.Header().Set(nextHeader, *p.NextCursor)
 	}
 	if format == "ndjson" {
 		w.Header().Set("Content-Type", "application/x-ndjson")

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,31 +72,32 @@ func (h handler) live(w http.ResponseWriter, _ *http.Request) error {
 
 // readiness is the answer of /readyz.
 type readiness struct {
-	Status       string            `json:"status"` // ok or degraded
-	Dependencies map[string]string `json:"dependencies"`
+	Status       string            `json:"status"` // ready or unready
+	Dependencies []dependencyState `json:"dependencies"`
+}
+
+type dependencyState struct {
+	Name   string `json:"name"`
+	Status string `json:"status"` // up or down
 }
 
 func (h handler) ready(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTime)
 	defer cancel()
-	states := make([]string, len(h.dependencies))
+	answer := readiness{Status: "ready", Dependencies: make([]dependencyState, len(h.dependencies))}
 	var group sync.WaitGroup
 	for i, d := range h.dependencies {
 		group.Go(func() {
-			states[i] = "ok"
-			if err := d.Check(ctx); err != nil {
-				states[i] = string(fault.KindOf(err))
+			answer.Dependencies[i] = dependencyState{Name: d.Name, Status: "up"}
+			if d.Check(ctx) != nil {
+				answer.Dependencies[i].Status = "down"
 			}
 		})
 	}
 	group.Wait()
-	answer := readiness{Status: "ok", Dependencies: map[string]string{}}
 	status := http.StatusOK
-	for i, d := range h.dependencies {
-		answer.Dependencies[d.Name] = states[i]
-		if states[i] != "ok" {
-			answer.Status, status = "degraded", http.StatusServiceUnavailable
-		}
+	if slices.ContainsFunc(answer.Dependencies, func(s dependencyState) bool { return s.Status == "down" }) {
+		answer.Status, status = "unready", http.StatusServiceUnavailable
 	}
 	return httpx.WriteJSON(w, status, answer)
 }

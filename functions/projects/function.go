@@ -72,17 +72,28 @@ type handler struct {
 // view is a project as the API shows it.
 type view struct {
 	ProjectID    string          `json:"projectId"`
-	RepositoryID int64           `json:"repositoryId"`
+	Repository   container       `json:"repository"`
+	Organisation *container      `json:"organisation,omitempty"`
 	Manifest     json.RawMessage `json:"manifest"`
 	CreatedAt    string          `json:"createdAt"`
 	UpdatedAt    string          `json:"updatedAt"`
 }
 
+type container struct {
+	Owner string `json:"owner"`
+	Name  string `json:"name,omitempty"`
+	ID    int64  `json:"id"`
+}
+
 func show(p project.Project) view {
-	return view{
-		ProjectID: p.ID, RepositoryID: p.Repository.ID, Manifest: p.Manifest,
+	v := view{
+		ProjectID: p.ID, Repository: container{p.Repository.Owner, p.Repository.Name, p.Repository.ID}, Manifest: p.Manifest,
 		CreatedAt: syncer.Timestamp(p.CreatedAt), UpdatedAt: syncer.Timestamp(p.UpdatedAt),
 	}
+	if o := p.Organisation; o != nil {
+		v.Organisation = &container{Owner: o.Owner, ID: o.ID}
+	}
+	return v
 }
 
 func (h handler) register(w http.ResponseWriter, r *http.Request) error {

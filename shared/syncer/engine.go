@@ -97,7 +97,7 @@ type outcome struct {
 	price    Price
 	quota    *Limits
 	warnings []string
-	invalid  map[secret.Target]error // why a target cannot be written at all
+	invalid  map[secret.Target]error // why nothing was sent to a target
 }
 
 func (o *outcome) add(p outcome) {
@@ -136,9 +136,14 @@ func (o *outcome) result(req Request, id string) Result {
 	return r
 }
 
-// refusal returns the first target's error if every target is invalid.
+// refusal returns the first target's error if nothing could be sent to any.
 func refusal(items []Item, invalid map[secret.Target]error) error {
-	if len(items) == 0 || slices.ContainsFunc(items, func(i Item) bool { return i.Action != plan.Invalid }) {
+	for _, i := range items {
+		if invalid[i.Target()] == nil {
+			return nil
+		}
+	}
+	if len(items) == 0 {
 		return nil
 	}
 	return invalid[items[0].Target()]

@@ -53,7 +53,6 @@ const (
 	StatusUnchanged Status = "unchanged" // every target was right already
 	StatusPartial   Status = "partial"   // some targets are not right
 	StatusFailed    Status = "failed"    // no target is right
-	StatusQueued    Status = "queued"    // it runs later
 )
 
 // Result is a run's outcome, in the form of the API's contract.
@@ -78,8 +77,8 @@ type Result struct {
 	refusal error
 }
 
-// Refusal returns the reason if nothing was right and nothing could be tried:
-// every target that was asked for is invalid. It is the first target's.
+// Refusal returns the reason if no target is right and nothing could be sent to
+// any of them. It is the first target's.
 func (r Result) Refusal() error { return r.refusal }
 
 // Summary counts the results: planned ones in a dry run, else real ones.

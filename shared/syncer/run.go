@@ -554,6 +554,7 @@ func (r *run) applied(w write, receipt Receipt) {
 // made from: somebody else wrote the target in between.
 func surprise(w write, receipt Receipt) string {
 	switch {
+	case receipt.Retried: // it may be our own first attempt that was there before
 	case w.Kind == plan.Create && !receipt.Created:
 		return "it appeared between the listing and the write, and was replaced"
 	case w.Kind == plan.Update && receipt.Created:
@@ -573,13 +574,13 @@ func unanswered(err error) bool {
 	return kind == fault.Unavailable || kind == fault.Deadline
 }
 
-// fail notes that a target was not written because of err.
+// fail notes that nothing was sent to a target because of err.
 func (r *run) fail(t secret.Target, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item := r.items[t]
 	item.failed(err)
-	r.items[t] = item
+	r.items[t], r.invalid[t] = item, err
 	r.step()
 }
 

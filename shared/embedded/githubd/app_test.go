@@ -1,9 +1,12 @@
 package githubd_test
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"net/http"
 	"strings"
@@ -82,6 +85,12 @@ func TestAppJWT(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := claims(appID, -time.Minute, 9*time.Minute)
+	lie := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + strings.Split(sign(t, jose.RS256, appKey(), good), ".")[1]
+	digest := sha256.Sum256([]byte(lie))
+	signature, err := rsa.SignPKCS1v15(nil, appKey(), crypto.SHA256, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
 	unsigned := strings.Split(sign(t, jose.RS256, appKey(), good), ".")
 	for _, c := range []struct {
 		name   string
@@ -99,6 +108,7 @@ func TestAppJWT(t *testing.T) {
 		{"another algorithm", sign(t, jose.RS512, appKey(), good), 401},
 		{"symmetric", sign(t, jose.HS256, []byte(publicPEM(t, &appKey().PublicKey)), good), 401},
 		{"alg none", "eyJhbGciOiJub25lIn0." + unsigned[1] + ".", 401},
+		{"a good signature under alg none", lie + "." + base64.RawURLEncoding.EncodeToString(signature), 401},
 		{"another app", sign(t, jose.RS256, appKey(), claims(99, 0, time.Minute)), 404},
 		{"a user's token", aliceToken, 401},
 		{"nothing", "", 401},
