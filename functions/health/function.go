@@ -15,11 +15,14 @@ import (
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
 	"github.com/sealpost/sealpost/shared/backend"
+	"github.com/sealpost/sealpost/shared/backend/secretmanager"
 	"github.com/sealpost/sealpost/shared/backend/state"
 	"github.com/sealpost/sealpost/shared/catalogue"
 	"github.com/sealpost/sealpost/shared/docstore"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/httpx"
+	"github.com/sealpost/sealpost/shared/secret"
+	"github.com/sealpost/sealpost/shared/syncer"
 )
 
 const name = "health"
@@ -27,11 +30,19 @@ const name = "health"
 func init() { functions.HTTP("Health", backend.Function(name, open)) }
 
 func open(ctx context.Context, b backend.Base) (http.Handler, error) {
-	store, err := state.Open(ctx, b)
+	docs, err := state.Open(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	return Handler(b.Kit, Store("state", store)), nil
+	events, err := state.OpenAuditDocs(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := secretmanager.Open(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return Handler(b.Kit, Store("state", docs), Store("audit", events), Sources("secret-manager", secrets, b.Config.GCPProject)), nil
 }
 
 // Dependency is something that must answer for the system to work.
@@ -48,6 +59,15 @@ func Store(name string, store docstore.Store) Dependency {
 		if errors.Is(err, fault.NotFound) {
 			return nil
 		}
+		return err
+	}}
+}
+
+// Sources returns the dependency on Secret Manager: it looks at a secret that
+// need not be there.
+func Sources(name string, sources syncer.Sources, project string) Dependency {
+	return Dependency{Name: name, Check: func(ctx context.Context) error {
+		_, err := sources.Inspect(ctx, []secret.Source{{Project: project, Secret: "sealpost-readyz"}})
 		return err
 	}}
 }

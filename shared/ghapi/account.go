@@ -245,7 +245,7 @@ func (a *account) send(ctx context.Context, req *http.Request, body []byte, show
 	if err != nil {
 		return nil, err
 	}
-	a.quota.note(answer.Header, a.clock.Now())
+	a.quota.note(answer, a.clock.Now())
 	if answer.StatusCode == http.StatusNotModified && known != nil {
 		content = known.content
 		known.complete(answer)

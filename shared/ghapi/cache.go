@@ -87,9 +87,21 @@ type quota struct {
 	good time.Time // until when, on our clock; zero if nothing was told
 }
 
+// noQuotaLife is how long GitHub is believed to set no quota.
+const noQuotaLife = time.Hour
+
 // note reads the quota from an answer's headers. Answers may overtake each
-// other: within one hour, the lowest figure is the latest.
-func (q *quota) note(h http.Header, now time.Time) {
+// other: within one hour, the lowest figure is the latest. A good answer that
+// tells nothing is from an Enterprise Server without rate limits. Source:
+// jupyterhub/binderhub#984.
+func (q *quota) note(answer *http.Response, now time.Time) {
+	h := answer.Header
+	if h.Get("X-Ratelimit-Limit") == "" {
+		if _, good := q.current(now); !good && answer.StatusCode < 400 {
+			q.set(syncer.Quota{}, now.Add(noQuotaLife))
+		}
+		return
+	}
 	limit, limitErr := strconv.Atoi(h.Get("X-Ratelimit-Limit"))
 	remaining, remainingErr := strconv.Atoi(h.Get("X-Ratelimit-Remaining"))
 	reset, resetErr := strconv.ParseInt(h.Get("X-Ratelimit-Reset"), 10, 64)

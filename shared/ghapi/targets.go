@@ -257,9 +257,6 @@ func (c *Client) Quota(ctx context.Context, container project.Container) (syncer
 	return told, explain(op, "the quota for "+container.String(), err)
 }
 
-// noQuotaLife is how long GitHub is believed to set no quota.
-const noQuotaLife = time.Hour
-
 // askQuota asks GitHub. Enterprise Server without rate limits answers 404.
 // Source: docs.github.com, enterprise-server, rest/rate-limit/rate-limit.
 func (a *account) askQuota(ctx context.Context) error {

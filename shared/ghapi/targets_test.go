@@ -361,6 +361,20 @@ func TestNoQuotaIsZero(t *testing.T) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	}
+	if asked := l.Counts().ByKind[githubd.KindRateLimit]; asked != 1 {
+		t.Errorf("asked %d times, want 1", asked)
+	}
+}
+
+func TestAnAnswerWithoutAQuotaSaysThatThereIsNone(t *testing.T) {
+	t.Parallel()
+	l := open(t, githubd.Config{})
+	_, err := l.client.List(t.Context(), payments, secret.Actions)
+	l.must(t, err)
+	got, err := l.client.Quota(t.Context(), payments)
+	if asked := l.Counts().ByKind[githubd.KindRateLimit]; err != nil || got.Limit != 0 || asked != 0 {
+		t.Errorf("got %+v, %v after %d questions", got, err, asked)
+	}
 }
 
 func TestTheMeterCountsWhatGitHubCounts(t *testing.T) {

@@ -217,7 +217,7 @@ func (s *Server) openGitHub(o Options) (*ghapi.Client, error) {
 func (s *Server) routes(kit httpx.Kit, events *audit.Store) http.Handler {
 	handlers := map[string]http.Handler{
 		"audit-log":    auditlog.Handler(kit, events),
-		"health":       health.Handler(kit, health.Store("state", s.Store)),
+		"health":       health.Handler(kit, health.Store("state", s.Store), health.Sources("secret-manager", s.Engine.Sources, "sealpost-local")),
 		"projects":     projects.Handler(kit, s.Store, s.Registrar),
 		"sync-secrets": syncsecrets.Handler(kit, s.Store, s.Engine),
 		"sync-status":  syncstatus.Handler(kit, s.Store),

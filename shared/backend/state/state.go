@@ -17,9 +17,14 @@ func Open(ctx context.Context, b backend.Base) (docstore.Store, error) {
 	return open(ctx, b, b.Config.StateDatabase)
 }
 
+// OpenAuditDocs returns the database of audit events.
+func OpenAuditDocs(ctx context.Context, b backend.Base) (docstore.Store, error) {
+	return open(ctx, b, b.Config.AuditDatabase)
+}
+
 // OpenAudit returns the audit's sink in the audit database.
 func OpenAudit(ctx context.Context, b backend.Base) (*audit.Store, error) {
-	docs, err := open(ctx, b, b.Config.AuditDatabase)
+	docs, err := OpenAuditDocs(ctx, b)
 	if err != nil {
 		return nil, err
 	}
