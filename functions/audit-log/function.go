@@ -28,12 +28,12 @@ const name = "audit-log"
 
 func init() { functions.HTTP("AuditLog", backend.Function(name, open)) }
 
-func open(ctx context.Context, b backend.Base) (http.Handler, error) {
+func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
 	store, err := state.OpenAudit(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	return Handler(b.Kit, store), nil
+	return handlers(store), nil
 }
 
 const (
@@ -43,8 +43,12 @@ const (
 
 // Handler returns the function over the audit's store.
 func Handler(kit httpx.Kit, store *audit.Store) http.Handler {
+	return httpx.Function(catalogue.Lookup(name), kit, handlers(store))
+}
+
+func handlers(store *audit.Store) httpx.Handlers {
 	h := handler{store: store}
-	return httpx.Function(catalogue.Lookup(name), kit, httpx.Handlers{"GET /github/audit": h.list})
+	return httpx.Handlers{"GET /github/audit": h.list}
 }
 
 type handler struct{ store *audit.Store }

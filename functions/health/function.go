@@ -29,7 +29,7 @@ const name = "health"
 
 func init() { functions.HTTP("Health", backend.Function(name, open)) }
 
-func open(ctx context.Context, b backend.Base) (http.Handler, error) {
+func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
 	docs, err := state.Open(ctx, b)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func open(ctx context.Context, b backend.Base) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Handler(b.Kit, Store("state", docs), Store("audit", events), Sources("secret-manager", secrets, b.Config.GCPProject)), nil
+	return handlers(Store("state", docs), Store("audit", events), Sources("secret-manager", secrets, b.Config.GCPProject)), nil
 }
 
 // Dependency is something that must answer for the system to work.
@@ -77,11 +77,15 @@ const checkTime = 3 * time.Second
 
 // Handler returns the function over its dependencies.
 func Handler(kit httpx.Kit, dependencies ...Dependency) http.Handler {
+	return httpx.Function(catalogue.Lookup(name), kit, handlers(dependencies...))
+}
+
+func handlers(dependencies ...Dependency) httpx.Handlers {
 	h := handler{dependencies: dependencies}
-	return httpx.Function(catalogue.Lookup(name), kit, httpx.Handlers{
+	return httpx.Handlers{
 		"GET /healthz": h.live,
 		"GET /readyz":  h.ready,
-	})
+	}
 }
 
 type handler struct{ dependencies []Dependency }

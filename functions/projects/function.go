@@ -33,7 +33,7 @@ const name = "projects"
 
 func init() { functions.HTTP("Projects", backend.Function(name, open)) }
 
-func open(ctx context.Context, b backend.Base) (http.Handler, error) {
+func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
 	store, err := state.Open(ctx, b)
 	if err != nil {
 		return nil, err
@@ -50,18 +50,22 @@ func open(ctx context.Context, b backend.Base) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Handler(b.Kit, store, &provisioning.Registrar{Store: store, Audit: recorder, Directory: directory, Clock: b.Kit.Clock}), nil
+	return handlers(store, &provisioning.Registrar{Store: store, Audit: recorder, Directory: directory, Clock: b.Kit.Clock}), nil
 }
 
 // Handler returns the function over a store and a registrar.
 func Handler(kit httpx.Kit, store docstore.Store, registrar *provisioning.Registrar) http.Handler {
+	return httpx.Function(catalogue.Lookup(name), kit, handlers(store, registrar))
+}
+
+func handlers(store docstore.Store, registrar *provisioning.Registrar) httpx.Handlers {
 	h := handler{store: store, registrar: registrar}
-	return httpx.Function(catalogue.Lookup(name), kit, httpx.Handlers{
+	return httpx.Handlers{
 		"POST /projects":        h.register,
 		"GET /projects/{id}":    h.show,
 		"PUT /projects/{id}":    h.replace,
 		"DELETE /projects/{id}": h.remove,
-	})
+	}
 }
 
 type handler struct {

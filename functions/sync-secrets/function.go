@@ -19,7 +19,6 @@ import (
 	"github.com/sealpost/sealpost/shared/docstore"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/httpx"
-	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
@@ -30,7 +29,7 @@ const name = "sync-secrets"
 
 func init() { functions.HTTP("SyncSecrets", backend.Function(name, open)) }
 
-func open(ctx context.Context, b backend.Base) (http.Handler, error) {
+func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
 	store, err := state.Open(ctx, b)
 	if err != nil {
 		return nil, err
@@ -47,17 +46,21 @@ func open(ctx context.Context, b backend.Base) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Handler(b.Kit, store, &syncer.Engine{
+	return handlers(store, &syncer.Engine{
 		Store: store, Audit: recorder, Targets: targets, Sources: secrets,
 		Fingerprints: secretmanager.Fingerprints(secrets, b.Config.FingerprintKey),
-		Clock:        b.Kit.Clock, Log: b.Kit.Log, Mode: pace.Mode(b.Config.Pace),
+		Clock:        b.Kit.Clock, Log: b.Kit.Log, Mode: b.Config.Pace,
 	}), nil
 }
 
 // Handler returns the function over a store and an engine.
 func Handler(kit httpx.Kit, store docstore.Store, engine *syncer.Engine) http.Handler {
+	return httpx.Function(catalogue.Lookup(name), kit, handlers(store, engine))
+}
+
+func handlers(store docstore.Store, engine *syncer.Engine) httpx.Handlers {
 	h := handler{store: store, engine: engine}
-	return httpx.Function(catalogue.Lookup(name), kit, httpx.Handlers{"POST /github/secrets/sync": h.sync})
+	return httpx.Handlers{"POST /github/secrets/sync": h.sync}
 }
 
 type handler struct {

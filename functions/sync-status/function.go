@@ -24,16 +24,20 @@ const name = "sync-status"
 
 func init() { functions.HTTP("SyncStatus", backend.Function(name, open)) }
 
-func open(ctx context.Context, b backend.Base) (http.Handler, error) {
+func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
 	store, err := state.Open(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	return Handler(b.Kit, store), nil
+	return handlers(store), nil
 }
 
 // Handler returns the function over a store.
 func Handler(kit httpx.Kit, store docstore.Store) http.Handler {
+	return httpx.Function(catalogue.Lookup(name), kit, handlers(store))
+}
+
+func handlers(store docstore.Store) httpx.Handlers {
 	status := func(w http.ResponseWriter, r *http.Request) error {
 		query, err := httpx.ParseQuery(r, "projectId")
 		if err != nil {
@@ -57,5 +61,5 @@ func Handler(kit httpx.Kit, store docstore.Store) http.Handler {
 		}
 		return httpx.WriteJSON(w, http.StatusOK, report)
 	}
-	return httpx.Function(catalogue.Lookup(name), kit, httpx.Handlers{"GET /github/secrets/sync/status": status})
+	return httpx.Handlers{"GET /github/secrets/sync/status": status}
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
 
+	"github.com/sealpost/sealpost/shared/clock"
 	"github.com/sealpost/sealpost/shared/syncer"
 )
 
@@ -57,6 +59,6 @@ func (b *bar) stop() {
 	}
 	b.writer.Stop()
 	for b.writer.IsRenderInProgress() {
-		time.Sleep(5 * time.Millisecond)
+		_ = clock.Real().Sleep(context.Background(), 5*time.Millisecond) // ends with the frame
 	}
 }

@@ -3,14 +3,16 @@
 // that a function links only what it uses, the document databases, Secret
 // Manager and GitHub.
 //
-// A function is opened at its first request. If that fails, the request gets
-// the reason as any other failure, and the next one tries again.
+// A function is opened when a caller whose token was verified first calls it,
+// so that nobody else can make it work. If that fails, the request gets the
+// reason as any other failure, and the next one tries again.
 package backend
 
 import (
 	"context"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/sealpost/sealpost/shared/auth"
@@ -30,44 +32,62 @@ type Base struct {
 }
 
 // Function returns the handler to register for the function of that name. The
-// open function makes the real handler; its context lasts as long as the
-// process.
-func Function(name string, open func(context.Context, Base) (http.Handler, error)) http.HandlerFunc {
+// open function makes the handlers of its routes; its context outlasts the
+// request.
+func Function(name string, open func(context.Context, Base) (httpx.Handlers, error)) http.HandlerFunc {
 	f := &function{row: catalogue.Lookup(name), open: open}
-	return f.ServeHTTP
+	serve := sync.OnceValue(f.handler) // not in init: a fault of the settings is told to a request
+	return func(w http.ResponseWriter, r *http.Request) { serve().ServeHTTP(w, r) }
 }
 
 type function struct {
 	row  catalogue.Function
-	open func(context.Context, Base) (http.Handler, error)
+	open func(context.Context, Base) (httpx.Handlers, error)
 
-	mu      sync.Mutex
-	handler http.Handler // nil until it was opened
+	mu       sync.Mutex
+	handlers httpx.Handlers // nil until they were opened
 }
 
-func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.get(context.WithoutCancel(r.Context())).ServeHTTP(w, r)
+// handler returns the adapter over handlers that open the function first.
+func (f *function) handler() http.Handler {
+	base, err := f.base()
+	handlers := httpx.Handlers{}
+	for _, route := range f.row.Routes {
+		key := route.Method + " " + route.Path
+		handlers[key] = func(w http.ResponseWriter, r *http.Request) error {
+			opened, err := f.get(context.WithoutCancel(r.Context()), base)
+			if err != nil {
+				return fault.Wrap(fault.Unavailable, "open the function "+f.row.Name, err)
+			}
+			return opened[key](w, r)
+		}
+	}
+	if err != nil {
+		err = fault.Wrap(fault.Unavailable, "configure the function "+f.row.Name, err)
+		base.Kit.Authenticator = refusing{err}
+		for key := range handlers {
+			handlers[key] = func(http.ResponseWriter, *http.Request) error { return err }
+		}
+	}
+	return httpx.Function(f.row, base.Kit, handlers)
 }
 
-// get returns the handler, opening it if need be. A failure is not kept.
-func (f *function) get(ctx context.Context) http.Handler {
+// get returns the handlers, opening them if need be. A failure is not kept.
+func (f *function) get(ctx context.Context, base Base) (httpx.Handlers, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.handler != nil {
-		return f.handler
+	if f.handlers != nil {
+		return f.handlers, nil
 	}
-	base, err := f.base()
+	handlers, err := f.open(ctx, base)
 	if err != nil {
-		return failing(f.row, base.Kit, err)
+		return nil, err
 	}
-	handler, err := f.open(ctx, base)
-	if err != nil {
-		return failing(f.row, base.Kit, err)
-	}
-	f.handler = handler
-	return handler
+	f.handlers = handlers
+	return handlers, nil
 }
 
+// base reads the settings. What it returns with an error can still log.
 func (f *function) base() (Base, error) {
 	clk := clock.Real()
 	base := Base{Kit: httpx.Kit{Clock: clk, Log: telemetry.NewLogger(os.Stdout, telemetry.Options{Function: f.row.Name})}}
@@ -87,26 +107,10 @@ func (f *function) base() (Base, error) {
 }
 
 func asksForRole(row catalogue.Function) bool {
-	for _, route := range row.Routes {
-		if route.Role != catalogue.Anyone {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(row.Routes, func(r catalogue.Route) bool { return r.Role != catalogue.Anyone })
 }
 
-// failing answers every request with the reason why the function could not be
-// opened. To the caller a defect of the deployment is ours, whatever its kind.
-func failing(row catalogue.Function, kit httpx.Kit, reason error) http.Handler {
-	err := fault.Wrap(fault.Unavailable, "open the function "+row.Name, reason)
-	kit.Authenticator = refusing{err}
-	handlers := httpx.Handlers{}
-	for _, route := range row.Routes {
-		handlers[route.Method+" "+route.Path] = func(http.ResponseWriter, *http.Request) error { return err }
-	}
-	return httpx.Function(row, kit, handlers)
-}
-
+// refusing fails every request that would have to be authenticated.
 type refusing struct{ err error }
 
 func (r refusing) Authenticate(context.Context, http.Header) (auth.Caller, error) {

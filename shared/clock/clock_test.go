@@ -33,9 +33,9 @@ func machine(d time.Duration, factor float64) time.Duration {
 func TestSleep(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, clk clock.Clock, factor float64) {
-		began, real := clk.Now(), time.Now()
-		if !began.Equal(real) || began.Location() != time.UTC {
-			t.Errorf("factor %g: it begins at %s, and it is %s", factor, began, real)
+		began, machineBegan := clk.Now(), time.Now()
+		if !began.Equal(machineBegan) || began.Location() != time.UTC {
+			t.Errorf("factor %g: it begins at %s, and it is %s", factor, began, machineBegan)
 		}
 		if err := clk.Sleep(t.Context(), time.Minute); err != nil {
 			t.Errorf("factor %g: %v", factor, err)
@@ -43,7 +43,7 @@ func TestSleep(t *testing.T) {
 		if got := clk.Now().Sub(began); got != time.Minute {
 			t.Errorf("factor %g: it slept %s of its time, want a minute", factor, got)
 		}
-		if got := time.Since(real); got != machine(time.Minute, factor) {
+		if got := time.Since(machineBegan); got != machine(time.Minute, factor) {
 			t.Errorf("factor %g: it slept %s of the machine's time", factor, got)
 		}
 	})

@@ -149,6 +149,16 @@ type putBody struct {
 	Repositories   *[]int64 `json:"selected_repository_ids,omitempty"`
 }
 
+// Prepare implements [syncer.Targets].
+func (c *Client) Prepare(ctx context.Context, container project.Container, scope secret.Scope) error {
+	op := fmt.Sprintf("ghapi: prepare to write %s of %s", scope, container)
+	p, err := c.place(ctx, container, scope)
+	if err == nil {
+		_, err = c.key(ctx, p, nil)
+	}
+	return explain(op, p.about, err)
+}
+
 // Put implements [syncer.Targets]. A value that GitHub cannot open is sealed
 // once more to a key that is fetched anew.
 func (c *Client) Put(ctx context.Context, container project.Container, w syncer.Put) (syncer.Receipt, error) {

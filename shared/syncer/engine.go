@@ -239,7 +239,14 @@ func (r *run) observe(ctx context.Context) (plan.Input, error) {
 		in.Sources, err = r.inspect(gctx, sources, in.Desired)
 		return err
 	})
+	known := r.ledger.Scopes()
 	for scope := range scopes {
+		if !known[scope] && !r.DryRun {
+			group.Go(func() error {
+				_ = r.Targets.Prepare(gctx, r.container, scope) // the first Put meets the same fault, and tells
+				return nil
+			})
+		}
 		group.Go(func() error {
 			listing, err := r.Targets.List(gctx, r.container, scope)
 			if fatal(err) {

@@ -98,6 +98,8 @@ func (h *hub) Delete(_ context.Context, _ project.Container, scope secret.Scope,
 	return syncer.Receipt{At: h.now()}, nil
 }
 
+func (h *hub) Prepare(context.Context, project.Container, secret.Scope) error { return nil }
+
 func (h *hub) Quota(context.Context, project.Container) (syncer.Quota, error) {
 	return syncer.Quota{}, nil
 }
@@ -383,6 +385,10 @@ func (t killableTargets) Put(ctx context.Context, c project.Container, p syncer.
 
 func (t killableTargets) Delete(ctx context.Context, c project.Container, s secret.Scope, n secret.Name) (syncer.Receipt, error) {
 	return around(t.k, func() (syncer.Receipt, error) { return t.h.Delete(ctx, c, s, n) })
+}
+
+func (t killableTargets) Prepare(ctx context.Context, c project.Container, s secret.Scope) error {
+	return t.h.Prepare(ctx, c, s)
 }
 
 func (t killableTargets) Quota(ctx context.Context, c project.Container) (syncer.Quota, error) {

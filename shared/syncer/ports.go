@@ -29,6 +29,10 @@ type Targets interface {
 	// the container or the environment.
 	List(ctx context.Context, c project.Container, scope secret.Scope) (Listing, error)
 
+	// Prepare fetches what the first Put to a scope waits for, the scope's key,
+	// so that it can be had at the same time as the lists.
+	Prepare(ctx context.Context, c project.Container, scope secret.Scope) error
+
 	// Put creates or replaces one secret. It returns a [fault.TooLarge] with
 	// [fault.ValueTooLarge], a [fault.Upstream] with [fault.EncryptionFailed]
 	// if GitHub could not open the sealed value under a fresh key either, and a

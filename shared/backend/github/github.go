@@ -9,13 +9,12 @@ import (
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/gcp/gsm"
 	"github.com/sealpost/sealpost/shared/ghapi"
-	"github.com/sealpost/sealpost/shared/pace"
 )
 
 // Open returns a client of GitHub under the configured credentials: a token, or
 // an App whose private key is read from Secret Manager.
 func Open(ctx context.Context, b backend.Base, secrets *gsm.Client) (*ghapi.Client, error) {
-	config := ghapi.Config{BaseURL: b.Config.GitHubAPI, Mode: pace.Mode(b.Config.Pace), Clock: b.Kit.Clock}
+	config := ghapi.Config{BaseURL: b.Config.GitHubAPI, Mode: b.Config.Pace, Clock: b.Kit.Clock}
 	config.Credentials.Token = b.Config.GitHubToken
 	if b.Config.UsesApp() {
 		key, _, err := secretmanager.Read(ctx, secrets, b.Config.GitHubAppPrivateKey)

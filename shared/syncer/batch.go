@@ -1,0 +1,266 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealpost/sealpost/shared/audit"
+	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/ledger"
+	"github.com/sealpost/sealpost/shared/pace"
+	"github.com/sealpost/sealpost/shared/plan"
+	"github.com/sealpost/sealpost/shared/secret"
+)
+
+// write is one action of a batch with its value.
+type write struct {
+	plan.Action
+	value secret.Value
+}
+
+// batch carries out one batch: values, intent, write-ahead, writes, outcomes.
+func (r *run) batch(ctx context.Context, actions []plan.Action) error {
+	writes, err := r.prepare(ctx, actions)
+	if err != nil || len(writes) == 0 {
+		return err
+	}
+	if err := r.record(ctx, r.intent(writes)); err != nil {
+		return err
+	}
+	r.writeAhead(writes)
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	events := r.write(ctx, writes)
+
+	// The outcomes are recorded even if the run was interrupted meanwhile.
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
+	defer cancel()
+	return r.record(ending, events...)
+}
+
+// prepare reads the batch's values, each once, and leaves out what cannot be
+// read and what has, by its fingerprint, the value already.
+func (r *run) prepare(ctx context.Context, actions []plan.Action) ([]write, error) {
+	type version struct {
+		source secret.Source
+		number secret.Version
+	}
+	type read struct {
+		value       secret.Value
+		fingerprint secret.Fingerprint
+		err         error
+	}
+	reads := map[version]*read{}
+	of := func(a plan.Action) version {
+		if a.Content.Fingerprint.KeyID != "" { // an unversioned source: the number is ours
+			return version{source: a.Content.Source}
+		}
+		return version{a.Content.Source, a.Content.Version}
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxConcurrentReads)
+	for _, a := range actions {
+		v := of(a)
+		if a.Kind == plan.Delete || reads[v] != nil {
+			continue
+		}
+		result := new(read)
+		reads[v] = result
+		group.Go(func() error {
+			result.value, result.fingerprint, result.err = r.value(gctx, v.source, v.number)
+			return gctx.Err()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var writes []write
+	for _, a := range actions {
+		if a.Kind == plan.Delete {
+			writes = append(writes, write{Action: a})
+			continue
+		}
+		result := reads[of(a)]
+		a.Content.Fingerprint = result.fingerprint
+		switch {
+		case result.err != nil:
+			r.fail(a.Target, result.err)
+		case r.spared(a):
+		default:
+			writes = append(writes, write{Action: a, value: result.value})
+		}
+	}
+	return writes, nil
+}
+
+// spared reports whether the target has the value already, though its source
+// has a new version, and then notes that version.
+func (r *run) spared(a plan.Action) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.ledger.Entries[a.Target].Written
+	if !a.Sparable || before.Fingerprint.Compare(a.Content.Fingerprint) != secret.Same {
+		return false
+	}
+	written := *before
+	written.Content, written.SyncedAt = a.Content, r.Clock.Now()
+	r.ledger.Entries[a.Target] = ledger.Entry{Written: &written}
+	r.dirty = true
+	item := r.items[a.Target]
+	item.Action, item.Status, item.Reason = plan.Unchanged, ItemSucceeded, "the new version has the same value"
+	r.items[a.Target] = item
+	r.step()
+	return true
+}
+
+// intent is the audit's event before a batch.
+func (r *run) intent(writes []write) audit.Event {
+	e := r.event(audit.SyncIntent, audit.Intended)
+	for _, w := range writes {
+		e.Targets = append(e.Targets, w.Target.String())
+	}
+	return e
+}
+
+// writeAhead notes in the ledger what is about to be written. Deletions need no
+// note: one that was interrupted leaves a target that is gone, or as it was.
+func (r *run) writeAhead(writes []write) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range writes {
+		if w.Kind == plan.Delete {
+			continue
+		}
+		entry := r.ledger.Entries[w.Target]
+		entry.Pending = &ledger.Pending{Content: w.Content, Fence: r.lease.Fence, From: r.githubNow(), Forced: w.Forced}
+		r.ledger.Entries[w.Target] = entry
+		r.dirty = true
+	}
+}
+
+// write sends the batch and returns the audit's events of the outcomes.
+func (r *run) write(ctx context.Context, writes []write) []audit.Event {
+	ctx = pace.WithGuard(ctx, func() (time.Duration, error) {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		return r.lease.Check()
+	})
+	events := make([]audit.Event, len(writes))
+	var group sync.WaitGroup
+	for i, w := range writes {
+		group.Go(func() {
+			started := r.Clock.Now()
+			receipt, err := r.send(ctx, w)
+			events[i] = r.outcomeOf(w, receipt, err)
+			events[i].DurationMs = r.Clock.Now().Sub(started).Milliseconds()
+		})
+	}
+	group.Wait()
+	return slices.DeleteFunc(events, func(e audit.Event) bool { return e.ID == "" })
+}
+
+func (r *run) send(ctx context.Context, w write) (Receipt, error) {
+	if w.Kind == plan.Delete {
+		return r.Targets.Delete(ctx, r.container, w.Scope, w.Name)
+	}
+	return r.Targets.Put(ctx, r.container, Put{Scope: w.Scope, Name: w.Name, Value: w.value, Access: w.Access})
+}
+
+// outcomeOf notes what became of a write in the ledger and the results, and
+// returns the audit's event; one without an id if nothing was sent.
+func (r *run) outcomeOf(w write, receipt Receipt, err error) audit.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	item := r.items[w.Target]
+	switch {
+	case err == nil:
+		r.tellTime(receipt.At)
+		r.applied(w, receipt)
+		item.Status = ItemSucceeded
+		if finding := surprise(w, receipt); finding != "" {
+			item.Reason = finding
+		}
+	case unsent(err):
+		entry := r.ledger.Entries[w.Target]
+		if entry.Pending = nil; entry.Written == nil {
+			delete(r.ledger.Entries, w.Target)
+		} else {
+			r.ledger.Entries[w.Target] = entry
+		}
+		r.dirty = true
+		item.Reason = "not started: the run was stopped"
+	default:
+		item.failed(err)
+		if unanswered(err) {
+			item.Status = ItemUnknown
+		}
+	}
+	r.items[w.Target] = item
+	r.step()
+	if unsent(err) {
+		return audit.Event{}
+	}
+	e := r.event(operations[w.Kind], audit.Succeeded)
+	e.Secret, e.Scope, e.Version, e.Reason = w.Name, w.Scope, w.Content.Version, item.Reason
+	if err != nil {
+		e.Result, e.Code = audit.Failed, item.Code
+	}
+	return e
+}
+
+var operations = map[plan.Kind]audit.Operation{
+	plan.Create: audit.SecretCreate, plan.Update: audit.SecretUpdate, plan.Delete: audit.SecretDelete,
+}
+
+// applied notes a confirmed write in the ledger.
+func (r *run) applied(w write, receipt Receipt) {
+	r.dirty = true
+	if w.Kind == plan.Delete {
+		delete(r.ledger.Entries, w.Target)
+		return
+	}
+	r.ledger.Entries[w.Target] = ledger.Entry{
+		Written: &ledger.Written{Content: w.Content, PutAt: receipt.At, SyncedAt: r.Clock.Now()},
+	}
+}
+
+// surprise tells when GitHub's answer contradicts the listing that the plan was
+// made from: somebody else wrote the target in between.
+func surprise(w write, receipt Receipt) string {
+	switch {
+	case receipt.Retried: // it may be our own first attempt that was there before
+	case w.Kind == plan.Create && !receipt.Created:
+		return "it appeared between the listing and the write, and was replaced"
+	case w.Kind == plan.Update && receipt.Created:
+		return "it vanished between the listing and the write, and was created again"
+	}
+	return ""
+}
+
+// unsent reports whether the error says that the write was never sent.
+func unsent(err error) bool {
+	return errors.Is(err, fault.LeaseLost) || fault.KindOf(err) == fault.Canceled
+}
+
+// unanswered reports whether the write may have taken effect all the same.
+func unanswered(err error) bool {
+	kind := fault.KindOf(err)
+	return kind == fault.Unavailable || kind == fault.Deadline
+}
+
+// fail notes that nothing was sent to a target because of err.
+func (r *run) fail(t secret.Target, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	item := r.items[t]
+	item.failed(err)
+	r.items[t], r.invalid[t] = item, err
+	r.step()
+}
