@@ -8,29 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-)
 
-// mainDir is where the buildpack puts the program that it generates, and
-// mainProgram is what that program comes to.
-// Source: github.com/GoogleCloudPlatform/buildpacks,
-// cmd/go/functions_framework/lib: lib.go and template_declarative.go.
-const (
-	mainDir     = "functions.local/app"
-	mainProgram = `package main
-
-import (
-	"log"
-	"os"
-
-	_ %q
-
-	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
-)
-
-func main() {
-	log.Fatal(funcframework.Start(os.Getenv("PORT")))
-}
-`
+	"github.com/sealpost/sealpost/scripts/package/buildpack"
 )
 
 // moduleFile is what `go mod edit -json` says of a go.mod.
@@ -100,7 +79,7 @@ func (m moduleFile) check() error {
 // tidy lays the sources out in a directory as the buildpack would, with the
 // checkout's go.mod and go.sum, and has the go command tidy these.
 func (s sources) tidy(ctx context.Context, root, dir, module string) error {
-	layout := sources{mainDir + "/main.go": fmt.Appendf(nil, mainProgram, module)}
+	layout := sources{buildpack.MainDir + "/main.go": buildpack.Main(module)}
 	for name, content := range s {
 		layout[name] = content
 	}

@@ -3,17 +3,11 @@ package main
 import (
 	"archive/zip"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"go/parser"
-	"go/token"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +21,7 @@ import (
 
 	"github.com/sealpost/sealpost/shared/catalogue"
 	"github.com/sealpost/sealpost/shared/config"
+	"github.com/sealpost/sealpost/test/program"
 )
 
 // repository is where the checkout is, seen from this package.
@@ -205,77 +200,22 @@ func answerFault(route catalogue.Route, answer *http.Response, body string) stri
 	return ""
 }
 
-// build does what the buildpack does with a zip and returns the program. It
-// works offline: what the function links is in the module cache by now.
+// build does what the buildpack does with a zip and returns the program.
 func build(t *testing.T, zipped []byte) string {
 	t.Helper()
-	dir := t.TempDir()
 	archive, err := zip.NewReader(bytes.NewReader(zipped), int64(len(zipped)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(dir, archive); err != nil {
-		t.Fatal(err)
-	}
-	checkRoot(t, dir)
-	module := strings.TrimSpace(mustGo(t, dir, "list", "-m"))
-	if err := (sources{mainDir + "/main.go": fmt.Appendf(nil, mainProgram, module)}).writeTo(dir); err != nil {
-		t.Fatal(err)
-	}
-	mustGo(t, dir, "mod", "tidy", "-diff")
-	binary := filepath.Join(dir, "program")
-	mustGo(t, dir, "build", "-mod=readonly", "-o", binary, "./"+mainDir)
-	return binary
-}
-
-// checkRoot holds the top of the zip to what the buildpack reads there: one
-// package, which imports the framework itself. What it finds there decides
-// which program it generates.
-func checkRoot(t *testing.T, dir string) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, imports := map[string]bool{}, map[string]bool{}
-	for _, file := range files {
-		syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
-		if err != nil {
-			t.Fatal(err)
-		}
-		names[syntax.Name.Name] = true
-		for _, spec := range syntax.Imports {
-			imports[strings.Trim(spec.Path.Value, `"`)] = true
-		}
-	}
-	if len(names) != 1 || !imports["github.com/GoogleCloudPlatform/functions-framework-go/functions"] {
-		t.Fatalf("the top of the zip has the packages %v, which import %v", names, imports)
-	}
+	return program.BuildFunction(t, archive)
 }
 
 // ask starts a function's program on a port of its own and sends it one
 // request.
 func ask(t *testing.T, binary string, row catalogue.Function, method, path string) (*http.Response, string) {
 	t.Helper()
-	port := freePort(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var output bytes.Buffer
-	program := exec.CommandContext(ctx, binary)
-	program.Stdout, program.Stderr = &output, &output
-	program.Env = append(settings(row.Name), "FUNCTION_TARGET="+row.EntryPoint, "PORT="+port, "LOCAL_ONLY=true")
-	if err := program.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		_ = program.Wait()
-		if t.Failed() {
-			t.Logf("the program's output:\n%s", &output)
-		}
-	}()
-	waitFor(ctx, t, "127.0.0.1:"+port)
-	request, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1:"+port+path, strings.NewReader("{}"))
+	address, _ := program.StartFunction(t, binary, row, settings(row.Name)...)
+	request, err := http.NewRequestWithContext(t.Context(), method, address+path, strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,39 +249,6 @@ func settings(function string) []string {
 		lines = append(lines, name+"="+value)
 	}
 	return lines
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// waitFor returns when the address takes connections.
-func waitFor(ctx context.Context, t *testing.T, address string) {
-	t.Helper()
-	retry := time.NewTicker(5 * time.Millisecond)
-	defer retry.Stop()
-	for {
-		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			_ = connection.Close()
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("nothing listens at %s: %v", address, err)
-		case <-retry.C:
-		}
-	}
 }
 
 // checkout lays the sample out in a directory of its own, then edits it.
@@ -395,7 +302,7 @@ func age(t *testing.T, root string) {
 func modEdit(edit string) func(*testing.T, string) {
 	return func(t *testing.T, root string) {
 		t.Helper()
-		mustGo(t, root, "mod", "edit", edit)
+		program.Go(t, root, "mod", "edit", edit)
 	}
 }
 
@@ -406,18 +313,6 @@ func mustZip(t *testing.T, root, name string) []byte {
 		t.Fatal(err)
 	}
 	return zipped
-}
-
-func mustGo(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", args...)
-	command.Dir = dir
-	command.Env = append(command.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOPROXY=off")
-	out, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
 }
 
 func read(t *testing.T, archive *zip.Reader, name string) string {

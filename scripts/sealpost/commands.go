@@ -40,7 +40,7 @@ Nothing is written at GitHub. Exit code 4 tells of conflicts or invalid targets.
 	f.registerSync(cmd)
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withProject(cmd, f, (*workspace).resolve, func(w *workspace, req syncer.Request) error {
+		return withProject(cmd, f, resolve, func(w *workspace, req syncer.Request) error {
 			req.DryRun = true
 			result, err := w.engine.Sync(cmd.Context(), req)
 			if err != nil {
@@ -178,7 +178,7 @@ Exit code 4 tells of failed targets or conflicts.`,
 }
 
 // withProject opens the workspace, finds the project and calls do.
-func withProject(cmd *cobra.Command, f projectFlags, find func(*workspace, context.Context) (project.Project, error), do func(*workspace, syncer.Request) error) error {
+func withProject(cmd *cobra.Command, f projectFlags, find func(context.Context, *workspace) (project.Project, error), do func(*workspace, syncer.Request) error) error {
 	req, err := f.request()
 	if err != nil {
 		return err
@@ -188,14 +188,14 @@ func withProject(cmd *cobra.Command, f projectFlags, find func(*workspace, conte
 		return err
 	}
 	defer w.close()
-	if req.Project, err = find(w, cmd.Context()); err != nil {
+	if req.Project, err = find(cmd.Context(), w); err != nil {
 		return err
 	}
 	return do(w, req)
 }
 
 // apply stores the project as the manifest has it.
-func apply(w *workspace, ctx context.Context) (project.Project, error) {
+func apply(ctx context.Context, w *workspace) (project.Project, error) {
 	p, _, err := w.registrar.Apply(ctx, w.manifest, provisioning.Caller{Actor: actor()})
 	return p, err
 }

@@ -238,7 +238,7 @@ func (w *workspace) sources(ctx context.Context, f projectFlags) (syncer.Sources
 }
 
 // resolve returns the project as the manifest has it now, without storing it.
-func (w *workspace) resolve(ctx context.Context) (project.Project, error) {
+func resolve(ctx context.Context, w *workspace) (project.Project, error) {
 	old, err := project.Get(ctx, w.store, w.manifest.Project)
 	if errors.Is(err, fault.ProjectNotFound) {
 		return w.registrar.Resolve(ctx, w.manifest, nil)

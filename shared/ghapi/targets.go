@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
@@ -73,24 +74,24 @@ type page struct {
 
 // List implements [syncer.Targets]. The pages after the first are fetched side
 // by side.
-func (c *Client) List(ctx context.Context, container project.Container, scope secret.Scope) (syncer.Listing, error) {
+func (c *Client) List(ctx context.Context, container project.Container, scope secret.Scope) (plan.Listing, error) {
 	op := fmt.Sprintf("ghapi: list %s of %s", scope, container)
 	p, err := c.place(ctx, container, scope)
 	if err != nil {
-		return syncer.Listing{}, explain(op, p.about, err)
+		return plan.Listing{}, explain(op, p.about, err)
 	}
 	pages, err := p.pages(ctx)
 	if err != nil {
-		return syncer.Listing{}, explain(op, p.about, err)
+		return plan.Listing{}, explain(op, p.about, err)
 	}
-	listing := syncer.Listing{At: pages[0].at}
+	listing := plan.Listing{At: pages[0].at}
 	seen := map[secret.Name]bool{} // what is added meanwhile moves others to the next page
 	for _, page := range pages {
 		for _, s := range page.secrets {
 			if name := secret.Name(strings.ToUpper(s.Name)); !seen[name] {
 				seen[name] = true
-				listing.Targets = append(listing.Targets, syncer.Listed{
-					Name: name, CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(), Visibility: syncer.Visibility(s.Visibility),
+				listing.Targets = append(listing.Targets, plan.Listed{
+					Name: name, CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(), Visibility: project.Visibility(s.Visibility),
 				})
 			}
 		}

@@ -297,6 +297,21 @@ func TestIDsAreFound(t *testing.T) {
 	wantCode(t, err, fault.TargetNotFound)
 }
 
+func TestAPreparedScopeHasItsKey(t *testing.T) {
+	t.Parallel()
+	l := open(t, githubd.Config{})
+	l.must(t, l.client.Prepare(t.Context(), payments, secret.Actions))
+	if n := l.Counts().ByKind[githubd.KindPublicKey]; n != 1 {
+		t.Errorf("%d keys were asked for, want 1", n)
+	}
+	_, err := l.put(t, "K", "v")
+	l.must(t, err)
+	if n := l.Counts().ByKind[githubd.KindPublicKey]; n != 1 {
+		t.Errorf("%d keys were asked for after a put, want no other", n)
+	}
+	wantCode(t, l.client.Prepare(t.Context(), payments, "environment:none"), fault.TargetNotFound)
+}
+
 func TestTheQuotaIsThatOfTheLastAnswer(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {

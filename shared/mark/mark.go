@@ -22,18 +22,43 @@ type Mark struct {
 	updateTime time.Time
 }
 
-// Set marks the container unless it is marked already: the older mark asks for
-// the same, and since longer.
+// setTries bounds how often Set begins again because the mark was cleared while
+// it was being set.
+const setTries = 5
+
+// Set marks the container. A mark that is there keeps what it says, since it is
+// the older one, but counts as set anew: see [Mark.Same]. Of a crowd that sets
+// one mark, one writes, and the others see that it was set since they began.
 func Set(ctx context.Context, store docstore.Store, key string, m Mark) error {
-	write, err := collection.Put(key, storedMark{ProjectID: m.ProjectID, Why: m.Why, Since: m.Since}, docstore.IfAbsent())
-	if err != nil {
-		return err
-	}
-	if _, err = store.Commit(ctx, write); errors.Is(err, fault.Exists) {
-		return nil
+	var err error
+	for range setTries {
+		var before Mark
+		var marked bool
+		if before, marked, err = Get(ctx, store, key); err != nil {
+			return err
+		}
+		condition := docstore.IfAbsent()
+		if marked {
+			m, condition = before, docstore.IfUnchanged(before.updateTime)
+		}
+		write, encodeErr := collection.Put(key, storedMark{ProjectID: m.ProjectID, Why: m.Why, Since: m.Since}, condition)
+		if encodeErr != nil {
+			return encodeErr
+		}
+		_, err = store.Commit(ctx, write)
+		if !errors.Is(err, fault.Conflict) && !errors.Is(err, fault.Exists) {
+			break
+		}
+		after, there, getErr := Get(ctx, store, key)
+		if getErr != nil || there && !after.Same(before) {
+			return getErr
+		}
 	}
 	return fault.Annotate("mark.Set "+key, err)
 }
+
+// Same reports whether other is this mark, and not one that was set since.
+func (m Mark) Same(other Mark) bool { return m.updateTime.Equal(other.updateTime) }
 
 // Get returns the container's mark, and whether there is one.
 func Get(ctx context.Context, store docstore.Store, key string) (Mark, bool, error) {
@@ -48,11 +73,18 @@ func Get(ctx context.Context, store docstore.Store, key string) (Mark, bool, err
 	return Mark{ProjectID: v.ProjectID, Why: v.Why, Since: v.Since, updateTime: record.UpdateTime}, true, nil
 }
 
-// Clear returns the write that takes the mark up, on condition that it is as it
-// was read. It must come before the reads of the run that takes it up, so that
-// a mark set during the run stays.
-func (m Mark) Clear(key string) docstore.Write {
-	return collection.Delete(key, docstore.IfUnchanged(m.updateTime))
+// Clear takes the mark away, if it is still as it was read: one that was set
+// since stays. It must have been read before what the run that answers it
+// reads. Clearing the zero Mark does nothing.
+func (m Mark) Clear(ctx context.Context, store docstore.Store, key string) error {
+	if m.updateTime.IsZero() {
+		return nil
+	}
+	_, err := store.Commit(ctx, collection.Delete(key, docstore.IfUnchanged(m.updateTime)))
+	if errors.Is(err, fault.Conflict) {
+		return nil
+	}
+	return fault.Annotate("mark.Clear "+key, err)
 }
 
 type storedMark struct {

@@ -21,14 +21,14 @@ var _ syncer.Sources = File{}
 func EnvFile(values map[string]secret.Value) File { return File{values: maps.Clone(values)} }
 
 // Inspect implements syncer.Sources.
-func (f File) Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]syncer.SourceState, error) {
+func (f File) Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]secret.SourceState, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Wrap(fault.KindOf(err), "source.Inspect", nil)
 	}
-	states := make(map[secret.Source]syncer.SourceState, len(sources))
+	states := make(map[secret.Source]secret.SourceState, len(sources))
 	for _, s := range sources {
 		_, found := f.find(s)
-		states[s] = syncer.SourceState{Exists: found, Unversioned: true}
+		states[s] = secret.SourceState{Exists: found, Unversioned: true}
 	}
 	return states, nil
 }

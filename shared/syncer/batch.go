@@ -20,7 +20,8 @@ import (
 // write is one action of a batch with its value.
 type write struct {
 	plan.Action
-	value secret.Value
+	value  secret.Value
+	before ledger.Entry // the ledger's, without this write
 }
 
 // batch carries out one batch: values, intent, write-ahead, writes, outcomes.
@@ -133,13 +134,14 @@ func (r *run) intent(writes []write) audit.Event {
 func (r *run) writeAhead(writes []write) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, w := range writes {
+	for i, w := range writes {
+		writes[i].before = r.ledger.Entries[w.Target]
 		if w.Kind == plan.Delete {
 			continue
 		}
-		entry := r.ledger.Entries[w.Target]
-		entry.Pending = &ledger.Pending{Content: w.Content, Fence: r.lease.Fence, From: r.githubNow(), Forced: w.Forced}
-		r.ledger.Entries[w.Target] = entry
+		r.ledger.Entries[w.Target] = writes[i].before.WriteAhead(ledger.Pending{
+			Content: w.Content, Fence: r.lease.Fence, From: r.githubNow(), Forced: w.Forced,
+		})
 		r.dirty = true
 	}
 }
@@ -188,11 +190,8 @@ func (r *run) outcomeOf(w write, receipt Receipt, err error) audit.Event {
 			item.Reason = finding
 		}
 	case unsent(err):
-		entry := r.ledger.Entries[w.Target]
-		if entry.Pending = nil; entry.Written == nil {
+		if r.ledger.Entries[w.Target] = w.before; w.before == (ledger.Entry{}) {
 			delete(r.ledger.Entries, w.Target)
-		} else {
-			r.ledger.Entries[w.Target] = entry
 		}
 		r.dirty = true
 		item.Reason = "not started: the run was stopped"
@@ -200,6 +199,8 @@ func (r *run) outcomeOf(w write, receipt Receipt, err error) audit.Event {
 		item.failed(err)
 		if unanswered(err) {
 			item.Status = ItemUnknown
+		} else {
+			r.over(w.Target)
 		}
 	}
 	r.items[w.Target] = item
@@ -215,6 +216,19 @@ func (r *run) outcomeOf(w write, receipt Receipt, err error) audit.Event {
 	return e
 }
 
+// over notes that the pending write of a target was answered: it cannot take
+// effect any more.
+func (r *run) over(t secret.Target) {
+	entry := r.ledger.Entries[t]
+	if entry.Pending == nil {
+		return // a deletion
+	}
+	pending := *entry.Pending
+	pending.Fence, pending.Until = 0, r.githubNow()
+	r.ledger.Entries[t] = ledger.Entry{Written: entry.Written, Pending: &pending}
+	r.dirty = true
+}
+
 var operations = map[plan.Kind]audit.Operation{
 	plan.Create: audit.SecretCreate, plan.Update: audit.SecretUpdate, plan.Delete: audit.SecretDelete,
 }
@@ -226,9 +240,11 @@ func (r *run) applied(w write, receipt Receipt) {
 		delete(r.ledger.Entries, w.Target)
 		return
 	}
-	r.ledger.Entries[w.Target] = ledger.Entry{
-		Written: &ledger.Written{Content: w.Content, PutAt: receipt.At, SyncedAt: r.Clock.Now()},
+	written := ledger.Written{Content: w.Content, PutAt: receipt.At, Replaced: w.Replaces, SyncedAt: r.Clock.Now()}
+	if receipt.Retried {
+		written.Replaced = receipt.At // a listing may yet show the first attempt's time
 	}
+	r.ledger.Entries[w.Target] = ledger.Entry{Written: &written}
 }
 
 // surprise tells when GitHub's answer contradicts the listing that the plan was

@@ -3,17 +3,21 @@
 //
 // # One container's run
 //
-//  1. Take the lease. Who does not get it leaves a mark and fails at once.
-//  2. Take up the mark, if there is one: before anything is read.
+//  1. Take the lease. Who does not get it leaves a mark, tries once more, and
+//     fails at once.
+//  2. Read the mark, before anything that the plan depends on.
 //  3. Read the ledger, list each scope, inspect each source. Make the plan.
 //  4. Check the hourly quota for the whole plan.
 //  5. For each batch of at most [BatchSize] targets: read the values, record
 //     the intent in the audit, store the write-ahead in the ledger together
 //     with the outcomes of the batch before, write concurrently, record the
 //     outcomes in the audit.
-//  6. List again each scope that was written, settle, and look for a mark. If
-//     one was set meanwhile, go back to 2.
+//  6. List again each scope that was written, and settle.
 //  7. Store the ledger and release the lease, in one commit.
+//  8. Take the mark of step 2 away, unless the run was for some targets only or
+//     ended early. If a mark was set meanwhile, begin again, for the whole
+//     container: a request sets its mark and then tries the lease once more, and
+//     this looks for marks after the release, so that one sees the other.
 //
 // While the run lasts, the lease is renewed every [lease.RenewEvery], in one
 // commit with the ledger as it stands. So what the ledger says is at most that
@@ -46,7 +50,7 @@
 // The store fails: no commit, no write-ahead, so nothing new is written; the
 // lease runs out by itself. The audit fails in both sinks: the same.
 //
-// GitHub fails for some targets: the others go on. A write whose answer was
-// lost stays pending and is repeated by the next run; one that GitHub refused
-// is forgotten, since it had no effect.
+// GitHub fails for some targets: the others go on. A write that failed stays
+// pending in the ledger, until when it may have taken effect, and the next run
+// repeats it if that cannot be told. A write that was never sent is forgotten.
 package syncer

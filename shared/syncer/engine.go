@@ -60,7 +60,7 @@ func (e *Engine) Sync(ctx context.Context, req Request) (Result, error) {
 	var total outcome
 	var failure error
 	for _, container := range req.Project.Containers() {
-		desired := e.desired(req, container.Kind)
+		desired := e.targets(req, container.Kind)
 		if len(desired) == 0 && !req.Prune {
 			continue
 		}
@@ -183,9 +183,9 @@ func (r Request) selected(t secret.Target) bool {
 		(len(r.Scopes) == 0 || slices.Contains(r.Scopes, t.Scope))
 }
 
-// desired expands the mappings to the targets of one kind of container that
+// targets expands the mappings to the targets of one kind of container that
 // the request asks for.
-func (e *Engine) desired(req Request, kind project.ContainerKind) []plan.Desired {
+func (e *Engine) targets(req Request, kind project.ContainerKind) []plan.Desired {
 	var desired []plan.Desired
 	for _, m := range req.Project.Mappings {
 		for _, scope := range m.Scopes {

@@ -81,7 +81,10 @@ func (r *run) keepAlive(ctx context.Context) (_ context.Context, stop func()) {
 	go func() {
 		defer close(done)
 		for r.Clock.Sleep(renewing, lease.RenewEvery) == nil {
-			err := r.save(renewing)
+			// A renewal is never cut off: nobody could tell whether it took effect.
+			saving, cut := context.WithTimeout(context.WithoutCancel(ctx), closing)
+			err := r.save(saving)
+			cut()
 			if _, lost := r.lease.Check(); lost != nil {
 				cancel(lost)
 				return

@@ -17,6 +17,7 @@ import (
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/lease"
 	"github.com/sealpost/sealpost/shared/pace"
+	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
@@ -50,14 +51,14 @@ func newHub(c clock.Clock) *hub {
 
 func (h *hub) now() time.Time { return h.clock.Now().Truncate(time.Second) }
 
-func (h *hub) List(_ context.Context, _ project.Container, scope secret.Scope) (syncer.Listing, error) {
+func (h *hub) List(_ context.Context, _ project.Container, scope secret.Scope) (plan.Listing, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lists++
-	listing := syncer.Listing{At: h.now()}
+	listing := plan.Listing{At: h.now()}
 	for t, c := range h.copies {
 		if t.Scope == scope {
-			listing.Targets = append(listing.Targets, syncer.Listed{Name: t.Name, CreatedAt: c.createdAt, UpdatedAt: c.updatedAt})
+			listing.Targets = append(listing.Targets, plan.Listed{Name: t.Name, CreatedAt: c.createdAt, UpdatedAt: c.updatedAt})
 		}
 	}
 	return listing, nil
@@ -375,8 +376,8 @@ type killableTargets struct {
 	h *hub
 }
 
-func (t killableTargets) List(ctx context.Context, c project.Container, s secret.Scope) (syncer.Listing, error) {
-	return around(t.k, func() (syncer.Listing, error) { return t.h.List(ctx, c, s) })
+func (t killableTargets) List(ctx context.Context, c project.Container, s secret.Scope) (plan.Listing, error) {
+	return around(t.k, func() (plan.Listing, error) { return t.h.List(ctx, c, s) })
 }
 
 func (t killableTargets) Put(ctx context.Context, c project.Container, p syncer.Put) (syncer.Receipt, error) {

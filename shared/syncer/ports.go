@@ -27,7 +27,7 @@ type Targets interface {
 	// List returns every secret of one scope. It returns a
 	// [fault.Unprocessable] with [fault.TargetNotFound] if GitHub does not know
 	// the container or the environment.
-	List(ctx context.Context, c project.Container, scope secret.Scope) (Listing, error)
+	List(ctx context.Context, c project.Container, scope secret.Scope) (plan.Listing, error)
 
 	// Prepare fetches what the first Put to a scope waits for, the scope's key,
 	// so that it can be had at the same time as the lists.
@@ -48,15 +48,6 @@ type Targets interface {
 	// yet. A zero Limit means that GitHub sets none.
 	Quota(ctx context.Context, c project.Container) (Quota, error)
 }
-
-// The words of a listing, which the planner reads.
-type (
-	Listing = plan.Listing
-	Listed  = plan.Listed
-)
-
-// Visibility says which repositories of an organisation see a secret.
-type Visibility = project.Visibility
 
 // Put is one secret to be written, whole.
 type Put struct {
@@ -89,24 +80,10 @@ type Sources interface {
 	// Inspect returns the state of each source without reading any value. A
 	// source that does not exist, or that Sealpost may not look at, has a state
 	// that says so and keeps it from no other.
-	Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]SourceState, error)
+	Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]secret.SourceState, error)
 
 	// Value reads the value of one version, where version 0 stands for a source
 	// that does not count. It returns [fault.Unprocessable] with
 	// [fault.SourceMissing], [fault.SourceDisabled] or [fault.SourceDestroyed].
 	Value(ctx context.Context, source secret.Source, version secret.Version) (secret.Value, error)
 }
-
-// The words of a source's state, which stand in the kernel.
-type (
-	SourceState   = secret.SourceState
-	SourceVersion = secret.SourceVersion
-	VersionState  = secret.VersionState
-)
-
-// The states of a version.
-const (
-	Enabled   = secret.Enabled
-	Disabled  = secret.Disabled
-	Destroyed = secret.Destroyed
-)

@@ -24,8 +24,8 @@ const (
 	// a crash can make the next run repeat. It is the most that the pace lets
 	// be in flight: a smaller batch would leave places empty.
 	BatchSize = 90
-	// maxRounds bounds how often a run plans again because of new marks; a mark
-	// that is left waits for the next run.
+	// maxRounds bounds how often a run is made again because of new marks; a
+	// mark that is left waits for the next run.
 	maxRounds = 3
 	// closing is how long a run that was interrupted may take to store what it
 	// did.
@@ -60,21 +60,25 @@ type run struct {
 // do runs the container. The outcome is valid even if there is an error.
 func (r *run) do(ctx context.Context) (outcome, error) {
 	r.items, r.invalid = map[secret.Target]Item{}, map[secret.Target]error{}
+	asked := r.Request
 	var err error
 	if r.DryRun {
 		err = r.preview(ctx)
 	} else {
 		err = r.sync(ctx)
 	}
-	return r.outcome(ctx), err
+	return r.outcome(ctx, asked), err
 }
 
-func (r *run) outcome(ctx context.Context) outcome {
+// outcome is what became of the targets that were asked for.
+func (r *run) outcome(ctx context.Context, asked Request) outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := outcome{orphans: r.orphans, price: r.price, warnings: r.warnings, invalid: r.invalid}
-	for _, item := range r.items {
-		o.items = append(o.items, item)
+	for t, item := range r.items {
+		if asked.selected(t) {
+			o.items = append(o.items, item)
+		}
 	}
 	if len(o.items) > 0 && ctx.Err() == nil {
 		if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
@@ -85,9 +89,16 @@ func (r *run) outcome(ctx context.Context) outcome {
 }
 
 // preview plans without a lease: it writes nothing, so it needs no right to.
-func (r *run) preview(ctx context.Context) (err error) {
-	if r.ledger, err = ledger.Load(ctx, r.Store, r.container); err != nil {
+func (r *run) preview(ctx context.Context) error {
+	if err := r.load(ctx); err != nil {
 		return err
+	}
+	_, held, err := lease.Last(ctx, r.Store, r.container.Key())
+	if err != nil {
+		return err
+	}
+	if held {
+		r.warnings = append(r.warnings, "a sync of "+r.container.String()+" is running: what it has written so far may show as interrupted")
 	}
 	_, err = r.plan(ctx)
 	return err
@@ -120,53 +131,87 @@ func (r *run) plan(ctx context.Context) (plan.Plan, error) {
 	return p, nil
 }
 
-// sync is the protocol of the package's documentation.
-func (r *run) sync(ctx context.Context) (err error) {
-	key := r.container.Key()
-	r.lease, err = lease.Acquire(ctx, r.Store, r.Clock, key, r.id)
-	if errors.Is(err, fault.SyncInProgress) {
-		m := mark.Mark{ProjectID: r.Project.ID, Why: "a sync found the lease held", Since: r.Clock.Now()}
-		return errors.Join(err, mark.Set(ctx, r.Store, key, m))
+// sync is the protocol of the package's documentation. If somebody asked for a
+// sync while this one held the lease, it runs again: for the whole container,
+// and with no more than the plainest rights.
+func (r *run) sync(ctx context.Context) error {
+	again, err := r.leased(ctx)
+	for round := 1; again && err == nil && round < maxRounds; round++ {
+		r.Secrets, r.Scopes, r.Force, r.Prune = nil, nil, false, false
+		r.desired = r.targets(r.Request, r.container.Kind)
+		if again, err = r.leased(ctx); errors.Is(err, fault.SyncInProgress) {
+			return nil // another one has taken the request up
+		}
 	}
+	return err
+}
+
+// leased runs once under the lease. It reports whether a request came while it
+// held it: a request sets its mark before it gives up, and this reads the mark
+// after the release, so that one of the two sees the other.
+func (r *run) leased(ctx context.Context) (again bool, err error) {
+	key := r.container.Key()
+	if err := r.acquire(ctx, key); err != nil {
+		return false, err
+	}
+	before, err := r.underLease(ctx, key)
 	if err != nil {
+		return false, err
+	}
+	if len(r.Secrets) == 0 && len(r.Scopes) == 0 {
+		if err := before.Clear(ctx, r.Store, key); err != nil {
+			return false, err
+		}
+	}
+	after, marked, err := mark.Get(ctx, r.Store, key)
+	return marked && !after.Same(before), err
+}
+
+// acquire takes the lease. If it is held, the mark is left for the holder; and
+// since the holder may have looked for marks just before, once more is tried.
+func (r *run) acquire(ctx context.Context, key string) error {
+	var err error
+	if r.lease, err = lease.Acquire(ctx, r.Store, r.Clock, key, r.id); !errors.Is(err, fault.SyncInProgress) {
 		return err
 	}
+	m := mark.Mark{ProjectID: r.Project.ID, Why: "a sync found the lease held", Since: r.Clock.Now()}
+	if markErr := mark.Set(ctx, r.Store, key, m); markErr != nil {
+		return errors.Join(err, markErr)
+	}
+	r.lease, err = lease.Acquire(ctx, r.Store, r.Clock, key, r.id)
+	return err
+}
+
+// underLease makes a round and ends the run, whatever becomes of it. It returns
+// the mark that the round answers.
+func (r *run) underLease(ctx context.Context, key string) (mark.Mark, error) {
 	ctx, stop := r.keepAlive(ctx)
 	defer stop()
-
-	runErr := r.rounds(ctx, key)
-
+	m, _, err := mark.Get(ctx, r.Store, key)
+	if err == nil {
+		err = r.load(ctx)
+	}
+	if err == nil {
+		err = r.round(ctx)
+	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
 	stop()
-	return errors.Join(runErr, r.end(ending, runErr))
+	return m, errors.Join(err, r.end(ending, err))
 }
 
-// rounds plans and writes until no new mark is there.
-func (r *run) rounds(ctx context.Context, key string) error {
-	m, marked, err := mark.Get(ctx, r.Store, key)
+// load reads the ledger, if the container is the project's.
+func (r *run) load(ctx context.Context) error {
+	l, err := ledger.Load(ctx, r.Store, r.container)
 	if err != nil {
 		return err
 	}
-	if r.ledger, err = ledger.Load(ctx, r.Store, r.container); err != nil {
-		return err
+	if l.Owner != "" && l.Owner != r.Project.ID {
+		return fault.New(fault.ContainerOwned, "%s belongs to project %s", r.container, l.Owner)
 	}
-	if r.ledger.Owner != "" && r.ledger.Owner != r.Project.ID {
-		return fault.New(fault.ContainerOwned, "%s belongs to project %s", r.container, r.ledger.Owner)
-	}
-	for range maxRounds {
-		if marked {
-			if _, err := r.lease.Commit(ctx, m.Clear(key)); err != nil {
-				return err
-			}
-		}
-		if err := r.round(ctx); err != nil {
-			return err
-		}
-		if m, marked, err = mark.Get(ctx, r.Store, key); err != nil || !marked {
-			return err
-		}
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger = l
 	return nil
 }
 
@@ -219,8 +264,7 @@ func (r *run) settle(p plan.Plan) {
 // confirm notes the updated_at by which a write of ours is known from now on.
 func (r *run) confirm(t secret.Target, updatedAt time.Time) {
 	entry := r.ledger.Entries[t]
-	written := *entry.Written
-	written.UpdatedAt = updatedAt
+	written := entry.Written.Settle(updatedAt)
 	r.ledger.Entries[t] = ledger.Entry{Written: &written}
 	r.dirty = true
 }
@@ -270,19 +314,20 @@ func (r *run) observeAgain(ctx context.Context, writes []plan.Action) error {
 	return group.Wait()
 }
 
-func (r *run) settleScope(scope secret.Scope, listing Listing) {
+func (r *run) settleScope(scope secret.Scope, listing plan.Listing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, listed := range listing.Targets {
 		t := secret.Target{Scope: scope, Name: listed.Name}
-		written := r.ledger.Entries[t].Written
-		if written == nil || written.Settled() {
+		entry := r.ledger.Entries[t]
+		written := entry.Written
+		if written == nil || written.Settled() || entry.Pending != nil {
 			continue
 		}
 		switch {
 		case plan.Settles(*written, listed.UpdatedAt):
 			r.confirm(t, listed.UpdatedAt)
-		case listed.UpdatedAt.After(written.PutAt):
+		case listed.UpdatedAt.After(written.PutAt.Add(plan.SettleWindow)):
 			item := r.items[t]
 			item.Status = ItemFailed
 			item.Code, item.Reason = fault.SecretConflict, "it was changed outside Sealpost right after the write"
@@ -320,6 +365,9 @@ func (r *run) end(ctx context.Context, runErr error) error {
 	last := lease.Run{SyncID: r.id, Status: string(status), FinishedAt: event.At, DurationMs: event.DurationMs, Problems: problems(r.lease.Previous().Problems, items)}
 	if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
 		last.Quota = lease.Quota{Limit: int64(quota.Limit), Remaining: int64(quota.Remaining), ResetAt: quota.ResetAt}
+	}
+	if errors.Is(runErr, fault.ContainerOwned) {
+		last = r.lease.Previous() // the owner's
 	}
 	at, err := r.lease.Release(ctx, last, writes...)
 	r.saved(at, len(writes) > 0, err)

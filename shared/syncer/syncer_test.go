@@ -12,6 +12,7 @@ import (
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/lease"
+	"github.com/sealpost/sealpost/shared/mark"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
@@ -20,11 +21,11 @@ import (
 // bubble runs a test on a clock that jumps when everybody waits.
 func bubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
-	t.Parallel()
 	synctest.Test(t, f)
 }
 
 func TestFirstSyncThenNothingToDo(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 12)
 		first := w.mustSync()
@@ -48,6 +49,7 @@ func TestFirstSyncThenNothingToDo(t *testing.T) {
 }
 
 func TestDryRunWritesNothing(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		result := w.mustSync(func(r *syncer.Request) { r.DryRun = true })
@@ -61,6 +63,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 }
 
 func TestNewVersion(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 5)
 		w.mustSync()
@@ -75,6 +78,7 @@ func TestNewVersion(t *testing.T) {
 }
 
 func TestNewVersionWithTheSameValueIsNotWritten(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.mustSync()
@@ -90,6 +94,7 @@ func TestNewVersionWithTheSameValueIsNotWritten(t *testing.T) {
 }
 
 func TestForeignEdit(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		w.mustSync()
@@ -113,6 +118,7 @@ func TestForeignEdit(t *testing.T) {
 }
 
 func TestOneFailureDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 4)
 		broken := secret.Target{Scope: secret.Dependabot, Name: "SECRET_001"}
@@ -135,6 +141,7 @@ func TestOneFailureDoesNotStopTheOthers(t *testing.T) {
 }
 
 func TestPruneDeletesOnlyWhatTheLedgerWrote(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		theirs := secret.Target{Scope: secret.Actions, Name: "THEIRS"}
@@ -164,6 +171,7 @@ func TestPruneDeletesOnlyWhatTheLedgerWrote(t *testing.T) {
 }
 
 func TestNoAuditNoWrite(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		w.events.err = fault.Wrap(fault.Unavailable, "sink", nil)
@@ -178,6 +186,7 @@ func TestNoAuditNoWrite(t *testing.T) {
 
 // A run that loses the race fails at once, and the winner plans again for it.
 func TestOneWriterAtATime(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 20)
 		var mu sync.Mutex
@@ -203,6 +212,7 @@ func TestOneWriterAtATime(t *testing.T) {
 }
 
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 100)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -258,6 +268,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	}
 	for at := 1; at <= total; at += step {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			t.Parallel()
 			bubble(t, func(t *testing.T) {
 				w, k := newWorld(t, 40), &killer{at: at}
 				_, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"})
@@ -288,8 +299,10 @@ func TestKilledAtEveryPoint(t *testing.T) {
 // A holder that was paused past the end of its lease starts no new request,
 // and what another run did meanwhile stays.
 func TestPausedHolder(t *testing.T) {
+	t.Parallel()
 	for _, pause := range []int{40, 60, 90, 130} {
 		t.Run(fmt.Sprint(pause), func(t *testing.T) {
+			t.Parallel()
 			bubble(t, func(t *testing.T) {
 				w, k := newWorld(t, 40), &killer{pause: pause}
 				first := make(chan error)
@@ -320,6 +333,7 @@ func TestPausedHolder(t *testing.T) {
 }
 
 func TestSelection(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		result := w.mustSync(func(r *syncer.Request) {
@@ -340,4 +354,60 @@ func TestSelection(t *testing.T) {
 			t.Error("the audit has not exactly one write")
 		}
 	})
+}
+
+// A request that came while a run for one secret held the lease is answered by
+// that run, for everything; whoever asked for one secret is told of that one.
+func TestMarkSetDuringASelectiveRun(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		req := syncer.Request{Project: w.project, Secrets: []secret.Name{"SECRET_001"}, Actor: "test"}
+		asked := false
+		w.hub.fault = func(secret.Target) error {
+			if !asked {
+				asked = true
+				if err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test"}); err != nil {
+					t.Error(err)
+				}
+			}
+			return nil
+		}
+		result, err := w.engine(new(killer)).Sync(t.Context(), req)
+		if err != nil || len(result.Results) != 3 {
+			t.Errorf("%d results, %v", len(result.Results), err)
+		}
+		w.checkRight()
+		if _, marked, err := mark.Get(t.Context(), w.docs, repository.Key()); marked || err != nil {
+			t.Errorf("the mark is still there: %v", err)
+		}
+	})
+}
+
+// A mark is taken away by a run that did all that was asked, and by no other.
+func TestMarkOutlivesWhatDoesNotAnswerIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*world, *syncer.Request)
+		stays  bool
+	}{
+		"a whole run":            {func(*world, *syncer.Request) {}, false},
+		"a selective run":        {func(_ *world, r *syncer.Request) { r.Scopes = []secret.Scope{secret.Actions} }, true},
+		"a dry run":              {func(_ *world, r *syncer.Request) { r.DryRun = true }, true},
+		"a run that ended early": {func(w *world, _ *syncer.Request) { w.events.err = fault.Wrap(fault.Unavailable, "sink", nil) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, 2)
+				if err := mark.Set(t.Context(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test"}); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = w.sync(func(r *syncer.Request) { c.change(w, r) })
+				if _, marked, err := mark.Get(t.Context(), w.docs, repository.Key()); marked != c.stays || err != nil {
+					t.Errorf("the mark stays: %v, %v", marked, err)
+				}
+			})
+		})
+	}
 }

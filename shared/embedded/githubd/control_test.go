@@ -172,13 +172,15 @@ func TestStateSurvives(t *testing.T) {
 		return server
 	}
 	production := "/repos/acme/payments-api/environments/production/secrets"
+	staging := "/repos/acme/payments-api/environments/eu%2Fstaging/secrets"
 	first := open()
 	id := first.RepositoryID(container)
 	body := putBody(t, first, listPath, "one\n\u00e9\x00", nil)
 	for path, body := range map[string]string{
 		listPath + "/A":                              body,
 		listPath + "/GONE":                           body,
-		production + "/B":                            putBody(t, first, production, "two", nil),
+		production + "/D":                            putBody(t, first, production, "four", nil),
+		staging + "/B":                               putBody(t, first, staging, "two", nil),
 		"/orgs/acme/actions/secrets/C":               putBody(t, first, "/orgs/acme/actions/secrets", "three", map[string]any{"visibility": "selected", "selected_repository_ids": []int64{id}}),
 		"/repos/acme/payments-api/environments/blue": "",
 	} {
@@ -188,6 +190,9 @@ func TestStateSurvives(t *testing.T) {
 	}
 	if answer := send(t, first, aliceToken, "DELETE", listPath+"/GONE", ""); answer.StatusCode != 204 {
 		t.Fatal(answer.Status)
+	}
+	if answer := send(t, first, aliceToken, "DELETE", "/repos/acme/payments-api/environments/production", ""); answer.StatusCode != 204 {
+		t.Fatal(answer.Status) // the next start makes it anew, empty
 	}
 	if err := first.RenameRepository("acme/web", "site"); err != nil {
 		t.Fatal(err)
@@ -208,7 +213,7 @@ func TestStateSurvives(t *testing.T) {
 		second := open()
 		for target, want := range map[githubd.Target]string{
 			{Container: container, Scope: "actions", Name: "A"}:                "one\n\u00e9\x00",
-			{Container: container, Scope: "environment:production", Name: "B"}: "two",
+			{Container: container, Scope: "environment:eu/staging", Name: "B"}: "two",
 			{Container: "acme", Scope: "org-actions", Name: "C"}:               "three",
 		} {
 			if got, _ := second.Value(target); got != want {
@@ -217,6 +222,9 @@ func TestStateSurvives(t *testing.T) {
 		}
 		if _, ok := second.Value(githubd.Target{Container: container, Scope: "actions", Name: "GONE"}); ok {
 			t.Error("a deleted secret came back")
+		}
+		if _, ok := second.Value(githubd.Target{Container: container, Scope: "environment:production", Name: "D"}); ok {
+			t.Error("a deleted environment's secret came back")
 		}
 		if second.RepositoryID(container) != id || second.RepositoryID("acme/site") != first.RepositoryID("acme/site") || second.RepositoryID("acme/web") != second.RepositoryID("acme/site") {
 			t.Error("the repositories have other ids")

@@ -1,6 +1,7 @@
 package githubd
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -163,15 +164,15 @@ func (p *plan) wants(method, path string) bool {
 
 // apply carries out a fault on a call whose reply is known, or nil if the fault
 // comes before it takes effect. It returns what to answer, nil to go on.
-func (f *Fault) apply(c *call, known *reply) *reply {
+func (f *Fault) apply(ctx context.Context, c *call, known *reply) *reply {
 	switch f.Effect {
 	case EffectReset:
 		return &reply{reset: true}
 	case EffectHang:
-		<-c.r.Context().Done()
+		<-ctx.Done()
 		return &reply{reset: true}
 	case EffectDelay:
-		_ = c.s.clock.Sleep(c.r.Context(), timeOf(f.Delay)) // the caller's going away is seen later
+		_ = c.s.clock.Sleep(ctx, timeOf(f.Delay)) // the caller's going away is seen later
 		return known
 	case EffectMalformed:
 		broken := *known

@@ -20,7 +20,7 @@ import (
 var writtenTarget = githubd.Target{Container: container, Scope: "actions", Name: "A"}
 
 // struck adds a fault, writes a secret through it and reports what came of it.
-func struck(t *testing.T, s *githubd.Server, f family, with githubd.Fault) (answer *github.Response, err error, tookEffect bool) {
+func struck(t *testing.T, s *githubd.Server, f family, with githubd.Fault) (answer *github.Response, tookEffect bool, err error) {
 	t.Helper()
 	key, _, err := f.key(t.Context())
 	if err != nil {
@@ -32,7 +32,7 @@ func struck(t *testing.T, s *githubd.Server, f family, with githubd.Fault) (answ
 	}
 	answer, err = f.put(t.Context(), sealed)
 	_, tookEffect = s.Value(writtenTarget)
-	return answer, err, tookEffect
+	return answer, tookEffect, err
 }
 
 func TestFaults(t *testing.T) {
@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 				s, client := start(t, githubd.Config{})
 				with := c.fault
 				with.Method, with.Path, with.After, with.Times = "PUT", `/actions/secrets/A$`, after, 1
-				answer, err, tookEffect := struck(t, s, actions(s, client), with)
+				answer, tookEffect, err := struck(t, s, actions(s, client), with)
 				c.check(t, answer, err)
 				if tookEffect != after {
 					t.Errorf("took effect: %v", tookEffect)
@@ -110,7 +110,7 @@ func TestHangsAndDelays(t *testing.T) {
 			f := actions(s, inProcess(t, s, aliceToken))
 
 			begin := time.Now()
-			_, err, tookEffect := struck(t, s, f, githubd.Fault{Method: "PUT", Effect: githubd.EffectDelay, Delay: dur1s, After: after})
+			_, tookEffect, err := struck(t, s, f, githubd.Fault{Method: "PUT", Effect: githubd.EffectDelay, Delay: dur1s, After: after})
 			if err != nil || !tookEffect || time.Since(begin) != time.Second {
 				t.Errorf("a delay: %v, took effect %v, %s", err, tookEffect, time.Since(begin))
 			}
@@ -135,6 +135,39 @@ func TestHangsAndDelays(t *testing.T) {
 				t.Errorf("a hang: %v after %s, took effect %v", err, time.Since(begin), tookEffect)
 			}
 		})
+	}
+}
+
+func TestWhoGoesAwayDuringADelayChangesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, githubd.Config{})
+		f := actions(s, inProcess(t, s, aliceToken))
+		key, _, err := f.key(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AddFault(githubd.Fault{Method: "PUT", Effect: githubd.EffectDelay, Delay: 60 * dur1s}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = f.put(ctx, seal(t, key, "A", "v"))
+		if _, there := s.Value(writtenTarget); there || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, took effect %v", err, there)
+		}
+	})
+}
+
+func TestResetsWithoutANetwork(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, githubd.Config{})
+	if err := s.AddFault(githubd.Fault{Effect: githubd.EffectReset}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := actions(s, inProcess(t, s, aliceToken)).list(t.Context(), nil)
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v", err)
 	}
 }
 

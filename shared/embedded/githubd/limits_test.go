@@ -2,6 +2,7 @@ package githubd_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -54,7 +55,8 @@ func wantRefusal(t *testing.T, answer *http.Response, status int, retryAfter str
 		t.Fatalf("refused with %v; want status %d and Retry-After %q", answer, status, retryAfter)
 	}
 	err := github.CheckResponse(answer)
-	if _, ok := err.(*github.AbuseRateLimitError); status == http.StatusForbidden && !ok {
+	var limit *github.AbuseRateLimitError
+	if status == http.StatusForbidden && !errors.As(err, &limit) {
 		t.Fatalf("the official client takes the refusal for %T", err)
 	}
 }
@@ -83,7 +85,8 @@ func TestPrimaryLimit(t *testing.T) {
 		if admitted != 9 {
 			t.Fatalf("%d more were admitted", admitted)
 		}
-		if _, ok := github.CheckResponse(refused).(*github.RateLimitError); !ok || refused.StatusCode != 403 || refused.Header.Get("X-RateLimit-Remaining") != "0" {
+		var limit *github.RateLimitError
+		if !errors.As(github.CheckResponse(refused), &limit) || refused.StatusCode != 403 || refused.Header.Get("X-RateLimit-Remaining") != "0" {
 			t.Errorf("refused with %v", refused)
 		}
 		time.Sleep(time.Until(begin.Add(time.Hour - time.Second)))
@@ -96,6 +99,18 @@ func TestPrimaryLimit(t *testing.T) {
 		}
 		if got := s.Counts(); got.Charged != 20 || got.ByStatus[304] != 50 {
 			t.Errorf("counted %+v", got)
+		}
+	})
+}
+
+func TestThePenaltyIsForSecondaryLimits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := limited(t, githubd.Limits{Primary: 1, Penalty: githubd.Duration(3 * time.Hour)})
+		list(t, s, 2)
+		time.Sleep(time.Hour)
+		if admitted, _ := list(t, s, 1); admitted != 1 {
+			t.Error("refused after the reset")
 		}
 	})
 }

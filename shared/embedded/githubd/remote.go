@@ -31,7 +31,8 @@ func (r *Remote) Add(ctx context.Context, w World) error {
 
 // Settings returns how the server behaves at present.
 func (r *Remote) Settings(ctx context.Context) (s Settings, err error) {
-	return s, r.send(ctx, http.MethodGet, controlSettings, nil, &s)
+	err = r.send(ctx, http.MethodGet, controlSettings, nil, &s)
+	return s, err
 }
 
 // SetSettings changes how the server behaves.
@@ -51,12 +52,14 @@ func (r *Remote) ClearFaults(ctx context.Context) error {
 
 // Struck returns how many requests each present fault struck.
 func (r *Remote) Struck(ctx context.Context) (struck map[string]int, err error) {
-	return struck, r.send(ctx, http.MethodGet, controlFaults, nil, &struck)
+	err = r.send(ctx, http.MethodGet, controlFaults, nil, &struck)
+	return struck, err
 }
 
 // Counts returns what the server was asked since the last reset.
 func (r *Remote) Counts(ctx context.Context) (c Counts, err error) {
-	return c, r.send(ctx, http.MethodGet, controlCounts, nil, &c)
+	err = r.send(ctx, http.MethodGet, controlCounts, nil, &c)
+	return c, err
 }
 
 // ResetCounts begins the counts and the log anew.
@@ -66,13 +69,15 @@ func (r *Remote) ResetCounts(ctx context.Context) error {
 
 // Requests returns the log since the last reset.
 func (r *Remote) Requests(ctx context.Context) (log []Request, err error) {
-	return log, r.send(ctx, http.MethodGet, controlRequests, nil, &log)
+	err = r.send(ctx, http.MethodGet, controlRequests, nil, &log)
+	return log, err
 }
 
 // Digests returns the secrets of a scope, with their values if asked.
 func (r *Remote) Digests(ctx context.Context, container string, scope secret.Scope, values bool) (all []Digest, err error) {
 	query := url.Values{"container": {container}, "scope": {string(scope)}, "values": {fmt.Sprint(values)}}
-	return all, r.send(ctx, http.MethodGet, controlSecrets+"?"+query.Encode(), nil, &all)
+	err = r.send(ctx, http.MethodGet, controlSecrets+"?"+query.Encode(), nil, &all)
+	return all, err
 }
 
 // Edit writes a secret as somebody else would.

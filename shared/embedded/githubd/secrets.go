@@ -64,7 +64,7 @@ func paged[T any](c *call, all []T) ([]T, http.Header) {
 	var links []string
 	link := func(rel string, n int) {
 		query.Set("page", strconv.Itoa(n))
-		links = append(links, fmt.Sprintf(`<%s?%s>; rel="%s"`, c.url(c.r.URL.EscapedPath()), query.Encode(), rel))
+		links = append(links, fmt.Sprintf("<%s?%s>; rel=%q", c.url(c.r.URL.EscapedPath()), query.Encode(), rel))
 	}
 	if number > 1 {
 		link("prev", min(number-1, last))

@@ -86,16 +86,24 @@ func TestPutRefusals(t *testing.T) {
 		{"too large", func() error { _, err := f.write(t, "BIG", strings.Repeat("x", 48*1024+1)); return err }, "too large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			err := c.write()
 			if err == nil || !strings.Contains(err.Error(), " 422 ") || !strings.Contains(err.Error(), c.words) {
 				t.Errorf("got %v; want a 422 with %q", err, c.words)
 			}
 		})
 	}
-	if got := server.Counts().Writes(); got != 0 {
-		t.Errorf("%d writes took effect", got)
-	}
-	f.mustWrite(t, "BIG", strings.Repeat("x", 48*1024))
+	t.Cleanup(func() { // after the parallel ones
+		if got := server.Counts().Writes(); got != 0 {
+			t.Errorf("%d writes took effect", got)
+		}
+	})
+}
+
+func TestTheLargestValue(t *testing.T) {
+	t.Parallel()
+	server, client := start(t, githubd.Config{})
+	actions(server, client).mustWrite(t, "BIG", strings.Repeat("x", 48*1024))
 }
 
 func TestPages(t *testing.T) {
@@ -264,6 +272,12 @@ func TestListsThatLag(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		want("A@1")
+		f.mustWrite(t, "A", "3") // two writes within the lag: both are yet to show
+		time.Sleep(500 * time.Millisecond)
+		f.mustWrite(t, "A", "4")
+		want("A@1")
+		time.Sleep(500 * time.Millisecond)
+		want("A@2")
 	})
 }
 
@@ -445,6 +459,7 @@ func TestOrganizationSecrets(t *testing.T) {
 		},
 	} {
 		t.Run(o.family, func(t *testing.T) {
+			t.Parallel()
 			write := func(name, visibility string, repos ...int64) (*github.Response, error) {
 				key, _, err := o.key()
 				if err != nil {

@@ -188,7 +188,7 @@ func (c *call) answer() *reply {
 		c.log.Fault = c.fault.Name
 	}
 	if c.fault != nil && !c.fault.After {
-		if r := c.fault.apply(c, nil); r != nil {
+		if r := c.fault.apply(c.r.Context(), c, nil); r != nil {
 			return r
 		}
 	}
@@ -199,7 +199,7 @@ func (c *call) answer() *reply {
 	r := c.effect()
 	c.s.stage(StageDone, c)
 	if c.fault != nil && c.fault.After {
-		return c.fault.apply(c, r)
+		return c.fault.apply(c.r.Context(), c, r)
 	}
 	return r
 }

@@ -93,10 +93,10 @@ func (a admin) Add(t *testing.T, s secret.Source, v secret.Value) secret.Version
 	return version
 }
 
-func (a admin) SetState(t *testing.T, s secret.Source, v secret.Version, state syncer.VersionState) {
+func (a admin) SetState(t *testing.T, s secret.Source, v secret.Version, state secret.VersionState) {
 	t.Helper()
-	set := map[syncer.VersionState]func(string, string, secret.Version) error{
-		syncer.Enabled: a.server.EnableVersion, syncer.Disabled: a.server.DisableVersion, syncer.Destroyed: a.server.DestroyVersion,
+	set := map[secret.VersionState]func(string, string, secret.Version) error{
+		secret.Enabled: a.server.EnableVersion, secret.Disabled: a.server.DisableVersion, secret.Destroyed: a.server.DestroyVersion,
 	}
 	check(t, set[state](s.Project, s.Secret, v))
 }

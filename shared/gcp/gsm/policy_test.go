@@ -22,12 +22,8 @@ import (
 
 // calls makes each method be called once, if nothing fails.
 var calls = map[string]func(context.Context, *gsm.Client) error{
-	"GetSecret": func(ctx context.Context, c *gsm.Client) error {
-		return inspectOne(ctx, c)
-	},
-	"ListSecretVersions": func(ctx context.Context, c *gsm.Client) error {
-		return inspectOne(ctx, c)
-	},
+	"GetSecret": inspectOne,
+	"ListSecretVersions": inspectOne,
 	"GetSecretVersion": func(ctx context.Context, c *gsm.Client) error {
 		_, err := c.Value(ctx, source("disabled"), 1)
 		return err

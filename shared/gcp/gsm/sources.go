@@ -33,16 +33,16 @@ var _ syncer.Sources = (*Client)(nil)
 // Inspect implements syncer.Sources with two metadata reads a source. A source
 // that Sealpost may not look at is Denied. Google answers so for what does not
 // exist, too, where Sealpost's rights are on single secrets.
-func (c *Client) Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]syncer.SourceState, error) {
+func (c *Client) Inspect(ctx context.Context, sources []secret.Source) (map[secret.Source]secret.SourceState, error) {
 	var mu sync.Mutex
-	states := make(map[secret.Source]syncer.SourceState, len(sources))
+	states := make(map[secret.Source]secret.SourceState, len(sources))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(inspectAtOnce)
 	for _, source := range distinct(sources) {
 		group.Go(func() error {
 			state, err := c.inspect(groupCtx, source)
 			if errors.Is(err, fault.SourceNotPermitted) {
-				state, err = syncer.SourceState{Denied: true}, nil
+				state, err = secret.SourceState{Denied: true}, nil
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -65,26 +65,26 @@ func distinct(sources []secret.Source) []secret.Source {
 	})
 }
 
-func (c *Client) inspect(ctx context.Context, source secret.Source) (syncer.SourceState, error) {
+func (c *Client) inspect(ctx context.Context, source secret.Source) (secret.SourceState, error) {
 	if source.Project == "" {
-		return syncer.SourceState{}, nil // an env file's name is nothing here
+		return secret.SourceState{}, nil // an env file's name is nothing here
 	}
 	const op = "gsm.Inspect"
 	meta, err := c.api.GetSecret(ctx, &pb.GetSecretRequest{Name: secretName(source)})
 	if status.Code(err) == codes.NotFound {
-		return syncer.SourceState{}, nil
+		return secret.SourceState{}, nil
 	}
 	if err != nil {
-		return syncer.SourceState{}, failure(ctx, op, source.String(), err)
+		return secret.SourceState{}, failure(ctx, op, source.String(), err)
 	}
 	versions, err := c.versions(ctx, source)
 	if status.Code(err) == codes.NotFound {
-		return syncer.SourceState{}, nil // deleted meanwhile
+		return secret.SourceState{}, nil // deleted meanwhile
 	}
 	if err != nil {
-		return syncer.SourceState{}, failure(ctx, op, source.String(), err)
+		return secret.SourceState{}, failure(ctx, op, source.String(), err)
 	}
-	return syncer.SourceState{
+	return secret.SourceState{
 		Exists:       true,
 		Repositories: parseRepositories(meta.GetAnnotations()[RepositoriesAnnotation]),
 		Versions:     versions,
@@ -94,9 +94,9 @@ func (c *Client) inspect(ctx context.Context, source secret.Source) (syncer.Sour
 // versions returns the newest versions of a source, newest first, which is the
 // order that the API documents for ListSecretVersionsResponse.versions. Errors
 // are those of the API.
-func (c *Client) versions(ctx context.Context, source secret.Source) ([]syncer.SourceVersion, error) {
+func (c *Client) versions(ctx context.Context, source secret.Source) ([]secret.SourceVersion, error) {
 	it := c.api.ListSecretVersions(ctx, &pb.ListSecretVersionsRequest{Parent: secretName(source), PageSize: newestVersions})
-	var versions []syncer.SourceVersion
+	var versions []secret.SourceVersion
 	for len(versions) < newestVersions {
 		v, err := it.Next()
 		if errors.Is(err, iterator.Done) {
@@ -112,21 +112,21 @@ func (c *Client) versions(ctx context.Context, source secret.Source) ([]syncer.S
 	return versions, nil
 }
 
-var versionStates = map[pb.SecretVersion_State]syncer.VersionState{
-	pb.SecretVersion_ENABLED:   syncer.Enabled,
-	pb.SecretVersion_DISABLED:  syncer.Disabled,
-	pb.SecretVersion_DESTROYED: syncer.Destroyed,
+var versionStates = map[pb.SecretVersion_State]secret.VersionState{
+	pb.SecretVersion_ENABLED:   secret.Enabled,
+	pb.SecretVersion_DISABLED:  secret.Disabled,
+	pb.SecretVersion_DESTROYED: secret.Destroyed,
 }
 
 // sourceVersion reads a version. A state that this code does not know yet
 // counts as disabled: its value is not to be had.
-func sourceVersion(v *pb.SecretVersion) (syncer.SourceVersion, bool) {
+func sourceVersion(v *pb.SecretVersion) (secret.SourceVersion, bool) {
 	number, ok := versionNumber(v.GetName())
 	state, known := versionStates[v.GetState()]
 	if !known {
-		state = syncer.Disabled
+		state = secret.Disabled
 	}
-	return syncer.SourceVersion{Number: number, State: state}, ok
+	return secret.SourceVersion{Number: number, State: state}, ok
 }
 
 // Value implements syncer.Sources.

@@ -32,7 +32,7 @@ type Admin interface {
 	// Add adds an enabled version to a source and returns its number.
 	Add(t *testing.T, s secret.Source, v secret.Value) secret.Version
 	// SetState gives a version a state.
-	SetState(t *testing.T, s secret.Source, v secret.Version, state syncer.VersionState)
+	SetState(t *testing.T, s secret.Source, v secret.Version, state secret.VersionState)
 	// Admit replaces the repositories that a source admits.
 	Admit(t *testing.T, s secret.Source, repositories ...int64)
 }
@@ -230,9 +230,9 @@ func versionsComeNewestFirst(t *testing.T, h Harness) {
 	for _, v := range []string{"two", "three", "four"} {
 		admin.Add(t, here, secret.NewValue(v))
 	}
-	admin.SetState(t, here, 4, syncer.Disabled)
-	admin.SetState(t, here, 2, syncer.Destroyed)
-	want := []syncer.SourceVersion{{Number: 4, State: syncer.Disabled}, {Number: 3, State: syncer.Enabled}, {Number: 2, State: syncer.Destroyed}, {Number: 1, State: syncer.Enabled}}
+	admin.SetState(t, here, 4, secret.Disabled)
+	admin.SetState(t, here, 2, secret.Destroyed)
+	want := []secret.SourceVersion{{Number: 4, State: secret.Disabled}, {Number: 3, State: secret.Enabled}, {Number: 2, State: secret.Destroyed}, {Number: 1, State: secret.Enabled}}
 	if got := inspectOne(t, sources, here).Versions; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -272,9 +272,9 @@ func valueFollowsState(t *testing.T, h Harness) {
 	sources, admin := h.Open(t, map[secret.Source]secret.Value{here: secret.NewValue("one")})
 	admin.Add(t, here, secret.NewValue("two"))
 	for _, step := range []struct {
-		state syncer.VersionState
+		state secret.VersionState
 		want  error
-	}{{syncer.Disabled, fault.SourceDisabled}, {syncer.Enabled, nil}, {syncer.Destroyed, fault.SourceDestroyed}} {
+	}{{secret.Disabled, fault.SourceDisabled}, {secret.Enabled, nil}, {secret.Destroyed, fault.SourceDestroyed}} {
 		admin.SetState(t, here, 1, step.state)
 		value, err := sources.Value(t.Context(), here, 1)
 		switch {
@@ -301,7 +301,7 @@ func sourceAdmits(t *testing.T, h Harness) {
 	}
 }
 
-func inspectOne(t *testing.T, sources syncer.Sources, s secret.Source) syncer.SourceState {
+func inspectOne(t *testing.T, sources syncer.Sources, s secret.Source) secret.SourceState {
 	t.Helper()
 	states, err := sources.Inspect(t.Context(), []secret.Source{s})
 	if err != nil {

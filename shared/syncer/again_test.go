@@ -1,0 +1,56 @@
+package syncer_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sealpost/sealpost/shared/lease"
+	"github.com/sealpost/sealpost/shared/secret"
+	"github.com/sealpost/sealpost/shared/syncer"
+)
+
+// Killed twice in a row, before the first kill was made good, the run after
+// that still says no false conflict.
+func TestKilledTwice(t *testing.T) {
+	for first := 60; first < 400; first += 41 {
+		for second := 10; second < 400; second += 37 {
+			t.Run(fmt.Sprint(first, "-", second), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					w := newWorld(t, 40)
+					for _, at := range []int{first, second} {
+						_, _ = w.engine(&killer{at: at}).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"})
+						time.Sleep(lease.TTL + 10*time.Second)
+					}
+					if result := w.mustSync(); result.Summary.Conflicts+result.Summary.Failed > 0 {
+						t.Errorf("next run: %+v", result.Summary)
+					}
+					w.checkRight()
+				})
+			})
+		}
+	}
+}
+
+// Killed, and the next run interrupted before it could write again: what the
+// first one wrote stays ours.
+func TestKilledThenInterrupted(t *testing.T) {
+	for first := 60; first < 400; first += 17 {
+		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, 40)
+				_, _ = w.engine(&killer{at: first}).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"})
+				time.Sleep(lease.TTL + 10*time.Second)
+				ctx, cancel := context.WithCancel(t.Context())
+				w.hub.fault = func(secret.Target) error { cancel(); return nil }
+				_, _ = w.engine(new(killer)).Sync(ctx, syncer.Request{Project: w.project, Actor: "test"})
+				w.hub.fault = nil
+				if result := w.mustSync(); result.Summary.Conflicts+result.Summary.Failed > 0 {
+					t.Errorf("next run: %+v", result.Summary)
+				}
+				w.checkRight()
+			})
+		})
+	}
+}
