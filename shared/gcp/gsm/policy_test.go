@@ -22,7 +22,7 @@ import (
 
 // calls makes each method be called once, if nothing fails.
 var calls = map[string]func(context.Context, *gsm.Client) error{
-	"GetSecret": inspectOne,
+	"GetSecret":          inspectOne,
 	"ListSecretVersions": inspectOne,
 	"GetSecretVersion": func(ctx context.Context, c *gsm.Client) error {
 		_, err := c.Value(ctx, source("disabled"), 1)
