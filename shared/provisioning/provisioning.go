@@ -74,8 +74,17 @@ func (r *Registrar) Replace(ctx context.Context, m manifest.Manifest, by Caller)
 	return p, err == nil, err
 }
 
-// Apply registers the project, or replaces it if it is registered.
-func (r *Registrar) Apply(ctx context.Context, m manifest.Manifest, by Caller) (p project.Project, changed bool, err error) {
+// Apply registers the project, or replaces it if it is registered. Of several
+// at once with the same manifest, one stores it and the others find it stored.
+func (r *Registrar) Apply(ctx context.Context, m manifest.Manifest, by Caller) (project.Project, bool, error) {
+	p, changed, err := r.apply(ctx, m, by)
+	if code := fault.CodeOf(err); code == fault.ProjectExists || code == fault.RequestConflict {
+		return r.apply(ctx, m, by) // another was faster: what it stored may be all that is asked for
+	}
+	return p, changed, err
+}
+
+func (r *Registrar) apply(ctx context.Context, m manifest.Manifest, by Caller) (p project.Project, changed bool, err error) {
 	p, changed, err = r.Replace(ctx, m, by)
 	if !errors.Is(err, fault.ProjectNotFound) {
 		return p, changed, err
