@@ -25,7 +25,9 @@ func Open(ctx context.Context, b backend.Base) (*gsm.Client, error) {
 }
 
 // Fingerprints returns a function that reads the fingerprint key when it is
-// first asked, and keeps it for the life of the instance.
+// first asked, and keeps it for the life of the instance. The key is what is
+// stored, byte for byte, at least 32 of them; its id names secret and version,
+// so that fingerprints under another key are unknown and never drift.
 func Fingerprints(client *gsm.Client, ref config.Reference) func(context.Context) (secret.FingerprintKey, error) {
 	var mu sync.Mutex
 	var key *secret.FingerprintKey

@@ -1,6 +1,7 @@
 package githubd
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -134,6 +135,7 @@ type call struct {
 	account *account // of the path's organisation or owner
 	repo    *repo
 	vault   *vault
+	ahead   opened // of a write
 }
 
 // maxBody is more than any request needs: a value of 48 KB takes 65 KB sealed
@@ -148,7 +150,7 @@ func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	c.body = body
 	answer := failure(http.StatusRequestEntityTooLarge, "Request body is too large")
 	if err == nil {
-		answer = c.admitted()
+		answer = c.admitted(r.Context())
 	}
 	s.finish(c, answer)
 	c.write(w, answer)
@@ -156,50 +158,54 @@ func (s *Server) serve(route route, w http.ResponseWriter, r *http.Request) {
 
 // admitted authenticates the caller, counts the request against its limits and
 // holds its place in flight until it is answered.
-func (c *call) admitted() *reply {
+func (c *call) admitted(ctx context.Context) *reply {
 	who, denied := c.s.authenticate(c.r, c.route.asApp)
 	if denied != nil {
-		return c.late(denied)
+		return c.late(ctx, denied)
 	}
 	c.who, c.log.Identity = who, who.key
 	if refused := c.s.admit(c); refused != nil {
-		return c.late(refused)
+		return c.late(ctx, refused)
 	}
 	defer c.s.release(c)
-	return c.late(nil)
+	return c.late(ctx, nil)
 }
 
 // late lets the latency pass, then returns the refusal, or else the answer.
-func (c *call) late(refused *reply) *reply {
-	err := c.s.clock.Sleep(c.r.Context(), timeOf(c.s.Settings().Latency))
+func (c *call) late(ctx context.Context, refused *reply) *reply {
+	end := c.s.now().Add(timeOf(c.s.Settings().Latency))
+	if refused == nil {
+		c.openAhead()
+	}
+	err := c.s.clock.Sleep(ctx, end.Sub(c.s.now()))
 	switch {
 	case err != nil: // the caller went away before anything happened
 		return &reply{reset: true}
 	case refused != nil:
 		return refused
 	}
-	return c.answer()
+	return c.answer(ctx)
 }
 
 // answer gives the request its effect, with its fault before or after.
-func (c *call) answer() *reply {
+func (c *call) answer(ctx context.Context) *reply {
 	c.s.stage(StageArrived, c)
 	if c.fault = c.s.strike(c.r.Method, c.r.URL.Path); c.fault != nil {
 		c.log.Fault = c.fault.Name
 	}
 	if c.fault != nil && !c.fault.After {
-		if r := c.fault.apply(c.r.Context(), c, nil); r != nil {
+		if r := c.fault.apply(ctx, c, nil); r != nil {
 			return r
 		}
 	}
-	if c.r.Context().Err() != nil {
+	if ctx.Err() != nil {
 		return &reply{reset: true}
 	}
 	c.now = c.s.now()
 	r := c.effect()
 	c.s.stage(StageDone, c)
 	if c.fault != nil && c.fault.After {
-		return c.fault.apply(c.r.Context(), c, r)
+		return c.fault.apply(ctx, c, r)
 	}
 	return r
 }

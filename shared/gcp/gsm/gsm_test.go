@@ -3,7 +3,6 @@ package gsm_test
 import (
 	"context"
 	"errors"
-	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -238,49 +237,25 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-func TestFingerprintKey(t *testing.T) {
-	t.Parallel()
-	key := func(n int) secret.Value {
-		return secret.NewValue(strconv.Itoa(n) + "-0123456789abcdef0123456789abcdef")
-	}
-	_, c := start(t, secretmanagerd.Config{}, gsm.Config{})
-	ask := func(want string, wantErr error) secret.FingerprintKey {
-		t.Helper()
-		got, err := c.FingerprintKey(t.Context(), source("sealpost-fingerprint-key"))
-		if got.ID() != want || !errors.Is(err, wantErr) {
-			t.Errorf("got key %q and %v, want %q and %v", got.ID(), err, want, wantErr)
-		}
-		return got
-	}
-	ask("", fault.SourceMissing)
-	check(t, c.Create(t.Context(), source("sealpost-fingerprint-key"), nil))
-	ask("", fault.SourceMissing)
-
-	a := admin{client: c}
-	a.Add(t, source("sealpost-fingerprint-key"), key(1))
-	first := ask("sealpost-fingerprint-key@1", nil)
-	again := ask("sealpost-fingerprint-key@1", nil)
-	a.Add(t, source("sealpost-fingerprint-key"), key(2))
-	second := ask("sealpost-fingerprint-key@2", nil)
-	v := secret.NewValue("v")
-	if first.Fingerprint(v).Compare(again.Fingerprint(v)) != secret.Same || first.Fingerprint(v).Compare(second.Fingerprint(v)) != secret.Unknown {
-		t.Error("equal keys must agree, and keys of two versions must not be compared")
-	}
-	a.Add(t, source("sealpost-fingerprint-key"), secret.NewValue("too short"))
-	ask("", fault.ConfigInvalid)
-}
-
-func TestFingerprintKeyPassesOverDisabledVersions(t *testing.T) {
+func TestNewestIsTheNewestEnabledVersion(t *testing.T) {
 	t.Parallel()
 	s, c := start(t, secretmanagerd.Config{}, gsm.Config{})
-	for n := range 2 {
-		put(t, s, "key", strconv.Itoa(n)+"0123456789abcdef0123456789abcdef")
+	ask := func(want secret.Version, wantErr error) {
+		t.Helper()
+		got, err := c.Newest(t.Context(), source("key"))
+		if got != want || !errors.Is(err, wantErr) {
+			t.Errorf("got %d and %v, want %d and %v", got, err, want, wantErr)
+		}
 	}
+	ask(0, fault.SourceMissing)
+	check(t, c.Create(t.Context(), source("key"), nil))
+	ask(0, fault.SourceMissing)
+	put(t, s, "key", "one")
+	ask(1, nil)
+	put(t, s, "key", "two")
+	ask(2, nil)
 	check(t, s.DisableVersion(project, "key", 2))
-	key, err := c.FingerprintKey(t.Context(), source("key"))
-	if err != nil || key.ID() != "key@1" {
-		t.Errorf("got %q, %v", key.ID(), err)
-	}
+	ask(1, nil)
 }
 
 func TestAnEndedClientContextIsNotBlamedOnSecretManager(t *testing.T) {
@@ -289,9 +264,8 @@ func TestAnEndedClientContextIsNotBlamedOnSecretManager(t *testing.T) {
 	put(t, s, "db-url", "v")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := c.FingerprintKey(ctx, source("db-url"))
-	if !errors.Is(err, fault.Canceled) {
-		t.Errorf("FingerprintKey: %v", err)
+	if _, err := c.Newest(ctx, source("db-url")); !errors.Is(err, fault.Canceled) {
+		t.Errorf("Newest: %v", err)
 	}
 	if _, err := c.AddVersion(ctx, source("db-url"), secret.NewValue("w")); !errors.Is(err, fault.Canceled) {
 		t.Errorf("AddVersion: %v", err)

@@ -91,6 +91,22 @@ func (c *Client) inspect(ctx context.Context, source secret.Source) (secret.Sour
 	}, nil
 }
 
+// Newest returns the number of the newest enabled version, or a
+// [fault.SourceMissing] if there is none. Other errors are those of Value.
+func (c *Client) Newest(ctx context.Context, source secret.Source) (secret.Version, error) {
+	const op = "gsm.Newest"
+	versions, err := c.versions(ctx, source)
+	if err != nil {
+		return 0, failure(ctx, op, source.String(), err)
+	}
+	for _, v := range versions {
+		if v.State == secret.Enabled {
+			return v.Number, nil
+		}
+	}
+	return 0, fault.New(fault.SourceMissing, "%s has no enabled version", source).WithOp(op)
+}
+
 // versions returns the newest versions of a source, newest first, which is the
 // order that the API documents for ListSecretVersionsResponse.versions. Errors
 // are those of the API.
