@@ -8,6 +8,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # How long `make fuzz` gives each fuzz target.
 FUZZTIME ?= 20s
+# How much `make proof` tries: full takes some ten minutes, ci one and a half.
+PROOFSIZE ?= full
+# Further flags for the bench: make bench BENCHFLAGS=--real
+BENCHFLAGS ?=
 # Further flags for go test: make test TESTFLAGS='-run Lease'
 TESTFLAGS ?=
 
@@ -64,6 +68,15 @@ $(LINT_OWN):
 ci: ## all that CI runs
 	$(MAKE) lint
 	$(MAKE) test-race
+	$(MAKE) proof PROOFSIZE=ci
+
+.PHONY: proof
+proof: ## kill, pause and interrupt it, and let GitHub fail: PROOFSIZE is full or ci
+	$(GO) run ./test/proof --size $(PROOFSIZE)
+
+.PHONY: bench
+bench: ## measure against computed limits: BENCHFLAGS='--row first-sync'
+	$(GO) run ./test/bench $(BENCHFLAGS)
 
 .PHONY: fuzz
 fuzz: ## fuzz each fuzz target for FUZZTIME

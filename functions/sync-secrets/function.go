@@ -113,17 +113,17 @@ func (b request) parse() (syncer.Request, error) {
 	if b.MaxDeletions < 0 {
 		return syncer.Request{}, fault.New(fault.RequestMalformed, "maxDeletions is below 0")
 	}
-	for _, text := range b.Secrets {
+	for i, text := range b.Secrets {
 		name, err := secret.ParseName(text)
 		if err != nil {
-			return syncer.Request{}, err
+			return syncer.Request{}, fault.New(fault.NameInvalid, "secrets[%d]: %s", i, fault.Detail(err))
 		}
 		req.Secrets = append(req.Secrets, name)
 	}
-	for _, text := range b.Scopes {
+	for i, text := range b.Scopes {
 		scope, err := secret.ParseScope(text)
 		if err != nil {
-			return syncer.Request{}, err
+			return syncer.Request{}, fault.New(fault.ScopeInvalid, "scopes[%d]: %s", i, fault.Detail(err))
 		}
 		req.Scopes = append(req.Scopes, scope)
 	}

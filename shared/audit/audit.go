@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sealpost/sealpost/shared/fault"
@@ -96,11 +97,17 @@ func (r *Recorder) Record(ctx context.Context, events ...Event) (failed []string
 	if len(events) == 0 {
 		return nil, nil
 	}
+	errs := make([]error, len(r.sinks))
+	var group sync.WaitGroup
+	for i, sink := range r.sinks { // at once: whoever acts next waits for the slowest
+		group.Go(func() { errs[i] = fault.Contain(func() error { return sink.Record(ctx, events) }) })
+	}
+	group.Wait()
 	var causes []error
-	for _, sink := range r.sinks {
-		if err := sink.Record(ctx, events); err != nil {
+	for i, sink := range r.sinks {
+		if errs[i] != nil {
 			failed = append(failed, sink.Name())
-			causes = append(causes, fault.Annotate("audit sink "+sink.Name(), err))
+			causes = append(causes, fault.Annotate("audit sink "+sink.Name(), errs[i]))
 		}
 	}
 	if len(failed) == len(r.sinks) {

@@ -110,8 +110,7 @@ func (p place) pages(ctx context.Context) ([]page, error) {
 	group.SetLimit(pagesAtOnce)
 	for i := 1; i < len(pages); i++ {
 		group.Go(func() (err error) {
-			pages[i], err = p.page(groupCtx, i+1)
-			return err
+			return fault.Contain(func() error { pages[i], err = p.page(groupCtx, i+1); return err })
 		})
 	}
 	if err := group.Wait(); err != nil {

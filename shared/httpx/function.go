@@ -3,12 +3,12 @@ package httpx
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -87,7 +87,6 @@ type exchange struct {
 	start   time.Time
 	route   string // "METHOD /path" of the catalogue, or empty
 	err     error
-	stack   []string // of a panic
 }
 
 type exchangeKey struct{}
@@ -155,17 +154,17 @@ func setHeaders(header http.Header, correlation string) {
 	header.Set("Referrer-Policy", "no-referrer")
 }
 
-// contain routes and turns a panic into an error. The panic's value may hold
-// anything: of it, only the type is kept.
+// contain routes and turns a panic into an error.
 func (f *function) contain(x *exchange) {
-	defer func() {
-		if value := recover(); value != nil {
-			x.err = fault.Wrap(fault.Internal, fmt.Sprintf("panic with a %T", value), nil)
-			x.stack = stack()
+	err := fault.Contain(func() error {
+		if err := f.refuse(x); err != nil {
+			return err
 		}
-	}()
-	if x.err = f.refuse(x); x.err == nil {
-		f.mux.ServeHTTP(&x.response, x.request)
+		f.mux.ServeHTTP(&x.response, x.request) // which notes the handler's error
+		return nil
+	})
+	if err != nil {
+		x.err = err
 	}
 }
 
@@ -263,8 +262,9 @@ func (f *function) log(ctx context.Context, x *exchange) {
 	if x.err != nil {
 		attrs = append(attrs, slog.Any("error", x.err))
 	}
-	if len(x.stack) > 0 {
-		attrs = append(attrs, slog.Any("stack", x.stack))
+	var panicked *fault.Panic
+	if errors.As(x.err, &panicked) {
+		attrs = append(attrs, slog.Any("stack", panicked.Stack))
 	}
 	f.kit.Log.LogAttrs(ctx, levelOf(status, x.err), "request", attrs...)
 }
@@ -277,22 +277,4 @@ func levelOf(status int, err error) slog.Level {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
-}
-
-// stack names the functions and lines that a panic passed through. Unlike
-// debug.Stack it has no arguments.
-func stack() []string {
-	counters := make([]uintptr, 64)
-	frames := runtime.CallersFrames(counters[:runtime.Callers(0, counters)])
-	var lines []string
-	for panicked := false; ; {
-		frame, more := frames.Next()
-		if panicked {
-			lines = append(lines, fmt.Sprintf("%s %s:%d", frame.Function, path.Base(frame.File), frame.Line))
-		}
-		panicked = panicked || frame.Function == "runtime.gopanic"
-		if !more {
-			return lines
-		}
-	}
 }

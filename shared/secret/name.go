@@ -14,7 +14,8 @@ type Name string
 const maxNameBytes = 200
 
 // ParseName returns the name as GitHub stores it, or a [fault.NameInvalid].
-// Lower-case is accepted. Source of the rules: docs.github.com,
+// Lower-case is accepted. The error does not repeat the text, which may be a
+// value in the wrong place. Source of the rules: docs.github.com,
 // actions/reference/security/secrets, "Naming your secrets".
 func ParseName(s string) (Name, error) {
 	name := upper(s)
@@ -24,13 +25,13 @@ func ParseName(s string) (Name, error) {
 	case len(name) > maxNameBytes:
 		return "", fault.New(fault.NameInvalid, "a secret's name is longer than %d bytes", maxNameBytes)
 	case name[0] >= '0' && name[0] <= '9':
-		return "", fault.New(fault.NameInvalid, "the secret name %q starts with a digit", s)
+		return "", fault.New(fault.NameInvalid, "a secret's name starts with a digit")
 	case strings.HasPrefix(name, "GITHUB_"):
-		return "", fault.New(fault.NameInvalid, "the secret name %q starts with GITHUB_, which GitHub keeps for itself", s)
+		return "", fault.New(fault.NameInvalid, "a secret's name starts with GITHUB_, which GitHub keeps for itself")
 	}
 	for i := range len(name) {
 		if !nameByte(name[i]) {
-			return "", fault.New(fault.NameInvalid, "the secret name %q has a character other than A-Z, 0-9 and _", s)
+			return "", fault.New(fault.NameInvalid, "a secret's name has a character other than A-Z, 0-9 and _")
 		}
 	}
 	return Name(name), nil

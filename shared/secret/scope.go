@@ -38,7 +38,8 @@ var workerName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 // EnvironmentScope returns the scope of a repository's deployment environment.
 func EnvironmentScope(name string) Scope { return Scope(environmentPrefix + name) }
 
-// ParseScope checks a scope's text, or returns a [fault.ScopeInvalid].
+// ParseScope checks a scope's text, or returns a [fault.ScopeInvalid], which does
+// not repeat the text: it may be a value in the wrong place.
 func ParseScope(s string) (Scope, error) {
 	scope := Scope(s)
 	switch scope {
@@ -54,7 +55,7 @@ func ParseScope(s string) (Scope, error) {
 	if name, ok := strings.CutPrefix(s, cloudflarePrefix); ok && workerName.MatchString(name) {
 		return scope, nil
 	}
-	return "", fault.New(fault.ScopeInvalid, "there is no scope %q", s)
+	return "", fault.New(fault.ScopeInvalid, "a scope is none of actions, codespaces, dependabot, environment:<name>, org-actions, org-codespaces, org-dependabot, cloudflare:<worker>")
 }
 
 // CheckEnvironmentName returns a [fault.ScopeInvalid] for a name that no
@@ -66,7 +67,7 @@ func CheckEnvironmentName(name string) error {
 	}
 	for _, r := range name {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune("'\"`,;\\", r) {
-			return fault.New(fault.ScopeInvalid, "the environment name %q has a character that is not allowed there", name)
+			return fault.New(fault.ScopeInvalid, "an environment's name has a character that is not allowed there")
 		}
 	}
 	return nil

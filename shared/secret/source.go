@@ -22,10 +22,10 @@ var (
 // [fault.SourceMissing]. Source: cloud.google.com/secret-manager/docs/creating-and-accessing-secrets.
 func ParseSource(project, id string) (Source, error) {
 	if project != "" && !gcpProject.MatchString(project) {
-		return Source{}, fault.New(fault.SourceMissing, "%q is not the id of a Google Cloud project", project)
+		return Source{}, fault.New(fault.SourceMissing, "a source's project is not the id of a Google Cloud project")
 	}
 	if !gcpSecret.MatchString(id) {
-		return Source{}, fault.New(fault.SourceMissing, "%q is not the id of a secret: letters, digits, - and _ only", id)
+		return Source{}, fault.New(fault.SourceMissing, "a source's secret is not the id of one: 1 to 255 letters, digits, - and _")
 	}
 	return Source{Project: project, Secret: id}, nil
 }

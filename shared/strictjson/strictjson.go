@@ -182,7 +182,7 @@ func (c *checker) value(raw []byte, t reflect.Type, path string, depth int) {
 func (c *checker) anything(raw []byte, path string, depth int) {
 	switch raw[0] {
 	case '{':
-		c.members(raw, path, depth, func(string) (reflect.Type, bool) { return anything, true })
+		c.members(raw, path, depth, nil, anything)
 	case '[':
 		c.elements(raw, anything, path, depth)
 	}
@@ -200,10 +200,7 @@ func (c *checker) structure(raw []byte, t reflect.Type, path string, depth int) 
 		return
 	}
 	known := fieldsOf(t)
-	seen := c.members(raw, path, depth, func(name string) (reflect.Type, bool) {
-		f, ok := known[name]
-		return f.Type, ok
-	})
+	seen := c.members(raw, path, depth, known, nil)
 	for _, f := range reflect.VisibleFields(t) {
 		if name := nameOf(f); f.Tag.Get("required") == "true" && !seen[name] {
 			c.add(join(path, name), "is missing")
@@ -216,7 +213,7 @@ func (c *checker) mapping(raw []byte, t reflect.Type, path string, depth int) {
 		c.add(path, "is not an object")
 		return
 	}
-	c.members(raw, path, depth, func(string) (reflect.Type, bool) { return t.Elem(), true })
+	c.members(raw, path, depth, nil, t.Elem())
 }
 
 func (c *checker) list(raw []byte, t reflect.Type, path string, depth int) {
@@ -231,8 +228,10 @@ func (c *checker) list(raw []byte, t reflect.Type, path string, depth int) {
 	c.elements(raw, t.Elem(), path, depth)
 }
 
-// members checks the fields of an object one by one and returns their names.
-func (c *checker) members(raw []byte, path string, depth int, typeOf func(name string) (reflect.Type, bool)) map[string]bool {
+// members checks the fields of an object one by one and returns their names. A
+// name that is not among the known ones is at fault, unless there is a type for
+// any other.
+func (c *checker) members(raw []byte, path string, depth int, known map[string]reflect.StructField, other reflect.Type) map[string]bool {
 	seen := map[string]bool{}
 	decoder := opened(raw)
 	for decoder.More() {
@@ -240,12 +239,14 @@ func (c *checker) members(raw []byte, path string, depth int, typeOf func(name s
 		name, _ := token.(string)
 		var field json.RawMessage
 		_ = decoder.Decode(&field)
-		where := join(path, name)
-		t, known := typeOf(name)
+		t, where := other, join(path, shown(name))
+		if f, ours := known[name]; ours {
+			t, where = f.Type, join(path, name)
+		}
 		switch {
 		case seen[name]:
 			c.add(where, "is there twice")
-		case !known:
+		case t == nil:
 			c.add(where, "is not a known field")
 		default:
 			c.value(field, t, where, depth+1)
@@ -294,14 +295,20 @@ func nameOf(f reflect.StructField) string {
 	return name
 }
 
-// showable is what a field's name looks like. Anything else was perhaps meant
-// as a value and is not repeated.
-var showable = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_.-]{0,63}$`)
+// word is what the name of a field may well be, and a value hardly: a few
+// letters.
+var word = regexp.MustCompile(`^[A-Za-z_$][A-Za-z_$-]{0,10}$`)
+
+// shown is a name that is none of ours, as faults repeat it. What is no plain
+// word was perhaps meant as a value.
+func shown(name string) string {
+	if !word.MatchString(name) {
+		return "(unnamed)"
+	}
+	return name
+}
 
 func join(path, name string) string {
-	if !showable.MatchString(name) {
-		name = "(unnamed)"
-	}
 	if path == "" {
 		return name
 	}

@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,25 +23,23 @@ type write struct {
 	before ledger.Entry // the ledger's, without this write
 }
 
-// batch carries out one batch: values, intent, write-ahead, writes, outcomes.
+// batch carries out one batch: values, intent, write-ahead, writes. Its outcomes
+// are recorded with what comes next: the intent of another batch, a renewal of
+// the lease, or the lists that settle.
 func (r *run) batch(ctx context.Context, actions []plan.Action) error {
 	writes, err := r.prepare(ctx, actions)
 	if err != nil || len(writes) == 0 {
 		return err
 	}
-	if err := r.record(ctx, r.intent(writes)); err != nil {
+	if err := r.recordOutcomes(ctx, r.intent(writes)); err != nil {
 		return err
 	}
 	r.writeAhead(writes)
 	if err := r.save(ctx); err != nil {
 		return err
 	}
-	events := r.write(ctx, writes)
-
-	// The outcomes are recorded even if the run was interrupted meanwhile.
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
-	defer cancel()
-	return r.record(ending, events...)
+	r.write(ctx, writes)
+	return nil
 }
 
 // prepare reads the batch's values, each once, and leaves out what cannot be
@@ -146,26 +143,23 @@ func (r *run) writeAhead(writes []write) {
 	}
 }
 
-// write sends the batch and returns the audit's events of the outcomes.
-func (r *run) write(ctx context.Context, writes []write) []audit.Event {
+// write sends the batch and notes the outcomes.
+func (r *run) write(ctx context.Context, writes []write) {
 	ctx = pace.WithGuard(ctx, func() (time.Duration, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
 		return r.lease.Check()
 	})
-	events := make([]audit.Event, len(writes))
 	var group sync.WaitGroup
-	for i, w := range writes {
+	for _, w := range writes {
 		group.Go(func() {
 			started := r.Clock.Now()
 			receipt, err := r.send(ctx, w)
-			events[i] = r.outcomeOf(w, receipt, err)
-			events[i].DurationMs = r.Clock.Now().Sub(started).Milliseconds()
+			r.note(w, receipt, err, r.Clock.Now().Sub(started))
 		})
 	}
 	group.Wait()
-	return slices.DeleteFunc(events, func(e audit.Event) bool { return e.ID == "" })
 }
 
 func (r *run) send(ctx context.Context, w write) (Receipt, error) {
@@ -175,9 +169,9 @@ func (r *run) send(ctx context.Context, w write) (Receipt, error) {
 	return r.Targets.Put(ctx, r.container, Put{Scope: w.Scope, Name: w.Name, Value: w.value, Access: w.Access})
 }
 
-// outcomeOf notes what became of a write in the ledger and the results, and
-// returns the audit's event; one without an id if nothing was sent.
-func (r *run) outcomeOf(w write, receipt Receipt, err error) audit.Event {
+// note notes what became of a write in the ledger and the results and, if
+// anything was sent, for the audit.
+func (r *run) note(w write, receipt Receipt, err error, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	item := r.items[w.Target]
@@ -206,14 +200,14 @@ func (r *run) outcomeOf(w write, receipt Receipt, err error) audit.Event {
 	r.items[w.Target] = item
 	r.step()
 	if unsent(err) {
-		return audit.Event{}
+		return
 	}
 	e := r.event(operations[w.Kind], audit.Succeeded)
-	e.Secret, e.Scope, e.Version, e.Reason = w.Name, w.Scope, w.Content.Version, item.Reason
+	e.Secret, e.Scope, e.Version, e.Reason, e.DurationMs = w.Name, w.Scope, w.Content.Version, item.Reason, took.Milliseconds()
 	if err != nil {
 		e.Result, e.Code = audit.Failed, item.Code
 	}
-	return e
+	r.outcomes = append(r.outcomes, e)
 }
 
 // over notes that the pending write of a target was answered: it cannot take

@@ -22,6 +22,8 @@
 // While the run lasts, the lease is renewed every [lease.RenewEvery], in one
 // commit with the ledger as it stands. So what the ledger says is at most that
 // old, and a pending write's Until is the end of the lease at the last commit.
+// The outcomes that a ledger tells of are recorded in the audit before it is
+// stored, by a renewal too.
 //
 // # What can go wrong, and what then holds
 //
@@ -48,7 +50,9 @@
 // what was not started.
 //
 // The store fails: no commit, no write-ahead, so nothing new is written; the
-// lease runs out by itself. The audit fails in both sinks: the same.
+// lease runs out by itself. The audit fails in both sinks: nothing new is
+// written, and what was written without a recorded outcome stays pending, so
+// that the next run repeats it.
 //
 // GitHub fails for some targets: the others go on. A write that failed stays
 // pending in the ledger, until when it may have taken effect, and the next run

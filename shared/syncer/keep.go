@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/docstore"
 	"github.com/sealpost/sealpost/shared/lease"
 	"github.com/sealpost/sealpost/shared/ledger"
@@ -25,7 +26,7 @@ func (r *run) tellTime(at time.Time) {
 func (r *run) save(ctx context.Context) error {
 	r.saving.Lock()
 	defer r.saving.Unlock()
-	writes, err := r.ledgerWrite()
+	writes, err := r.ledgerWrite(ctx)
 	if err != nil {
 		return err
 	}
@@ -35,11 +36,49 @@ func (r *run) save(ctx context.Context) error {
 }
 
 // ledgerWrite returns the write of the ledger, or none if it has not changed.
-func (r *run) ledgerWrite() ([]docstore.Write, error) {
+// It records the outcomes that the ledger tells of first: whoever is killed in
+// between repeats a write, and the audit misses no outcome. r.saving is held.
+func (r *run) ledgerWrite(ctx context.Context) ([]docstore.Write, error) {
+	writes, outcomes, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.recordOrKeep(ctx, outcomes); err != nil {
+		r.saved(time.Time{}, len(writes) > 0, err)
+		return nil, err
+	}
+	return writes, nil
+}
+
+// recordOutcomes records the outcomes that no sink was told yet, and what comes
+// after them.
+func (r *run) recordOutcomes(ctx context.Context, next ...audit.Event) error {
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	r.mu.Lock()
+	events := append(r.outcomes, next...)
+	r.outcomes = nil
+	r.mu.Unlock()
+	return r.recordOrKeep(ctx, events)
+}
+
+// recordOrKeep records outcomes, or keeps them for the next time.
+func (r *run) recordOrKeep(ctx context.Context, outcomes []audit.Event) error {
+	err := r.record(ctx, outcomes...)
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.outcomes = append(outcomes, r.outcomes...)
+	}
+	return err
+}
+
+// snapshot returns the ledger's write and the outcomes of one moment.
+func (r *run) snapshot() ([]docstore.Write, []audit.Event, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ledger == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for t, entry := range r.ledger.Entries {
 		if p := entry.Pending; p != nil && p.Fence == r.lease.Fence {
@@ -49,15 +88,17 @@ func (r *run) ledgerWrite() ([]docstore.Write, error) {
 			r.dirty = true
 		}
 	}
-	if !r.dirty {
-		return nil, nil
+	var writes []docstore.Write
+	if r.dirty {
+		write, err := r.ledger.Write()
+		if err != nil {
+			return nil, nil, err
+		}
+		writes, r.dirty = []docstore.Write{write}, false
 	}
-	write, err := r.ledger.Write()
-	if err != nil {
-		return nil, err
-	}
-	r.dirty = false
-	return []docstore.Write{write}, nil
+	outcomes := r.outcomes
+	r.outcomes = nil
+	return writes, outcomes, nil
 }
 
 func (r *run) saved(at time.Time, ledger bool, err error) {

@@ -46,7 +46,8 @@ type run struct {
 
 	mu       sync.Mutex // guards what follows
 	ledger   *ledger.Ledger
-	dirty    bool // the ledger differs from the stored one
+	dirty    bool          // the ledger differs from the stored one
+	outcomes []audit.Event // of writes, not recorded yet
 	items    map[secret.Target]Item
 	invalid  map[secret.Target]error
 	orphans  []Orphan
@@ -281,6 +282,8 @@ func (r *run) event(operation audit.Operation, result audit.Result) audit.Event 
 // record records the events, and warns of a sink that failed.
 func (r *run) record(ctx context.Context, events ...audit.Event) error {
 	failed, err := r.Audit.Record(ctx, events...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, sink := range failed {
 		warning := "the audit sink " + sink + " failed"
 		if !slices.Contains(r.warnings, warning) {
@@ -299,6 +302,7 @@ func (r *run) observeAgain(ctx context.Context, writes []plan.Action) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxConcurrentReads)
+	group.Go(func() error { return r.recordOutcomes(ctx) })
 	for scope := range scopes {
 		group.Go(func() error {
 			listing, err := r.Targets.List(ctx, r.container, scope)
@@ -354,14 +358,11 @@ func (r *run) end(ctx context.Context, runErr error) error {
 	case status == StatusPartial || status == StatusFailed:
 		event.Result = audit.Partial
 	}
-	recordErr := r.record(ctx, event)
 
 	r.saving.Lock()
 	defer r.saving.Unlock()
-	writes, err := r.ledgerWrite()
-	if err != nil {
-		return errors.Join(recordErr, err)
-	}
+	writes, ledgerErr := r.ledgerWrite(ctx)
+	recordErr := r.record(ctx, event)
 	last := lease.Run{SyncID: r.id, Status: string(status), FinishedAt: event.At, DurationMs: event.DurationMs, Problems: problems(r.lease.Previous().Problems, items)}
 	if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
 		last.Quota = lease.Quota{Limit: int64(quota.Limit), Remaining: int64(quota.Remaining), ResetAt: quota.ResetAt}
@@ -371,7 +372,7 @@ func (r *run) end(ctx context.Context, runErr error) error {
 	}
 	at, err := r.lease.Release(ctx, last, writes...)
 	r.saved(at, len(writes) > 0, err)
-	return errors.Join(recordErr, err)
+	return errors.Join(ledgerErr, recordErr, err)
 }
 
 // step counts one more write; r.mu is held.

@@ -50,9 +50,9 @@ Flags:
 
 // options are what the command line says.
 type options struct {
-	rows   []row
-	real   bool
-	asJSON bool
+	rows     []row
+	unscaled bool
+	asJSON   bool
 }
 
 // run measures and reports, and returns the exit code.
@@ -83,7 +83,7 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	name := flags.String("row", "", "measure this `row` only")
-	flags.BoolVar(&o.real, "real", false, "let limits by the minute take their time: some seven minutes")
+	flags.BoolVar(&o.unscaled, "real", false, "let limits by the minute take their time: some seven minutes")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON instead of a table")
 	flags.Usage = func() {
 		if !slices.ContainsFunc(args, func(a string) bool { return a == "-h" || strings.TrimLeft(a, "-") == "help" }) {
@@ -117,7 +117,7 @@ func rowList() string {
 
 // measure measures the rows one after the other.
 func measure(ctx context.Context, o options, progress io.Writer) (all []measurement, err error) {
-	l, err := newLab(ctx, o.real)
+	l, err := newLab(ctx, o.unscaled)
 	if err != nil {
 		return nil, err
 	}

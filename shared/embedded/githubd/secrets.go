@@ -189,9 +189,10 @@ type opened struct {
 	ok            bool
 }
 
-// openAhead opens the sealed value of a write before its latency has passed.
-// Opening many at once takes a small machine longer than the rest of a request,
-// and the latency is meant to be all that a request takes.
+// openAhead opens the sealed value of a write half-way through its latency,
+// which is meant to be all that a request takes. On a small machine opening many
+// at once takes longer than the rest of a request; and when they have just
+// arrived, whoever sends them is still busy sealing others.
 func (c *call) openAhead() {
 	var body putBody
 	if c.route.kind != KindPut || json.Unmarshal(c.body, &body) != nil || body.KeyID == nil || body.EncryptedValue == nil {

@@ -173,11 +173,15 @@ func (c *call) admitted(ctx context.Context) *reply {
 
 // late lets the latency pass, then returns the refusal, or else the answer.
 func (c *call) late(ctx context.Context, refused *reply) *reply {
-	end := c.s.now().Add(timeOf(c.s.Settings().Latency))
-	if refused == nil {
+	latency := timeOf(c.s.Settings().Latency)
+	end := c.s.now().Add(latency)
+	err := c.s.clock.Sleep(ctx, latency/2)
+	if err == nil && refused == nil {
 		c.openAhead()
 	}
-	err := c.s.clock.Sleep(ctx, end.Sub(c.s.now()))
+	if err == nil {
+		err = c.s.clock.Sleep(ctx, end.Sub(c.s.now()))
+	}
 	switch {
 	case err != nil: // the caller went away before anything happened
 		return &reply{reset: true}

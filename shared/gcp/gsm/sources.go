@@ -40,7 +40,8 @@ func (c *Client) Inspect(ctx context.Context, sources []secret.Source) (map[secr
 	group.SetLimit(inspectAtOnce)
 	for _, source := range distinct(sources) {
 		group.Go(func() error {
-			state, err := c.inspect(groupCtx, source)
+			var state secret.SourceState
+			err := fault.Contain(func() (err error) { state, err = c.inspect(groupCtx, source); return err })
 			if errors.Is(err, fault.SourceNotPermitted) {
 				state, err = secret.SourceState{Denied: true}, nil
 			}
