@@ -30,7 +30,7 @@ the one that runs on this machine, unless --server names another; then
 SEALPOST_TOKEN holds the identity token.`,
 		Example: `  sealpost apply -f sealpost.yaml
   SEALPOST_TOKEN=$(gcloud auth print-identity-token) sealpost apply -f sealpost.yaml --server https://sealpost.acme.example`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "sealpost.yaml", "the manifest")
 	cmd.Flags().StringVar(&server, "server", "", "the server's address (default: the one on this machine)")

@@ -35,7 +35,7 @@ Nothing is written at GitHub. Exit code 4 tells of conflicts or invalid targets.
 		Example: `  sealpost plan -f sealpost.yaml --env-file .env
   sealpost plan --scope actions --scope environment:production --env-file .env
   sealpost plan --prune --json | jq '.summary'`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	f.registerSync(cmd)
 	asJSON := jsonFlag(cmd)
@@ -77,7 +77,7 @@ secrets as conflicts.`,
   sealpost sync --env-file .env --secret STRIPE_KEY --pace fast
   sealpost sync --env-file .env --github-url https://github.acme.example --pace off
   sealpost sync --env-file .env --prune --max-deletions 12`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	f.registerSync(cmd)
 	asJSON := jsonFlag(cmd)
@@ -146,7 +146,7 @@ nor the source: what was changed there meanwhile shows in a plan.
 Exit code 4 tells of failed targets or conflicts.`,
 		Example: `  sealpost status -f sealpost.yaml
   sealpost status --json | jq '.counts'`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	f.register(cmd)
 	asJSON := jsonFlag(cmd)

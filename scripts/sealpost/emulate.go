@@ -15,7 +15,7 @@ import (
 )
 
 func emulateCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "emulate", Short: "Run a stand-in of an external system on loopback", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "emulate", Short: "Run a stand-in of an external system on loopback", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(emulateGitHubCommand())
 	return cmd
@@ -36,7 +36,7 @@ value as GitHub does, and forgets everything when it stops, unless --state
 names a file.`,
 		Example: `  sealpost emulate github --repo acme/payments --token secret
   GITHUB_TOKEN=secret sealpost sync -f sealpost.yaml --env-file .env --github-url http://127.0.0.1:8090`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&address, "addr", "127.0.0.1:8090", "address on loopback; port 0 takes a free one")

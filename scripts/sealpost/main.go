@@ -11,11 +11,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/httpx"
 )
 
 func main() {
@@ -34,11 +37,20 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.As(err, new(outcome)) {
-		newScreen(stderr, plain(root)).failure(err)
+		report(stderr, cmd, err)
 	}
 	return exitCode(ctx, err)
+}
+
+// report prints a failure: for people, or as the API's problem with --json.
+func report(stderr io.Writer, cmd *cobra.Command, err error) {
+	if asJSON, flagErr := cmd.Flags().GetBool("json"); flagErr == nil && asJSON {
+		_ = printJSON(stderr, httpx.ProblemOf(err, "")) // where stderr is gone, nobody can be told
+		return
+	}
+	newScreen(stderr, plain(cmd)).failure(err)
 }
 
 // The exit codes.
@@ -94,14 +106,61 @@ Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 partial, 4 findings or
 drift, 5 refused by quota, 6 not permitted, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().Bool("no-color", false, "print without colours (as NO_COLOR does)")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fault.New(fault.UsageInvalid, "%s", err).WithRemedy("See what the command takes.", cmd.CommandPath()+" --help")
-	})
+	root.SetFlagErrorFunc(flagFault)
 	root.AddCommand(planCommand(), syncCommand(), statusCommand(), applyCommand(), serveCommand(), tokenCommand(), emulateCommand())
 	return root
+}
+
+// flagWord is what the name of a flag looks like.
+var flagWord = regexp.MustCompile(`^[a-z]+(-[a-z]+){0,3}$`)
+
+// flagFault says what is wrong with a flag. What was given as its value, or in
+// the place of a name, may be a secret and is not repeated.
+func flagFault(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	var unknown *pflag.NotExistError
+	switch {
+	case errors.As(err, &invalid):
+		return usage(cmd, "the value of --%s is not of the type %s", invalid.GetFlag().Name, invalid.GetFlag().Value.Type())
+	case errors.As(err, &missing):
+		return usage(cmd, "--%s needs a value", missing.GetFlag().Name)
+	case errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) <= 24 && flagWord.MatchString(unknown.GetSpecifiedName()):
+		return usage(cmd, "there is no flag --%s", unknown.GetSpecifiedName())
+	}
+	return usage(cmd, "there is no such flag")
+}
+
+// usage is a fault of the command line.
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return fault.New(fault.UsageInvalid, format, args...).WithRemedy("See what the command takes.", cmd.CommandPath()+" --help")
+}
+
+// noArguments refuses words that no command takes. It does not repeat them.
+func noArguments(cmd *cobra.Command, args []string) error {
+	switch command := near(cmd, args); {
+	case len(args) == 0:
+		return nil
+	case command != "":
+		return usage(cmd, "there is no such command; did you mean %s %s?", cmd.CommandPath(), command)
+	case cmd.HasAvailableSubCommands():
+		return usage(cmd, "there is no such command")
+	}
+	return usage(cmd, "%s takes flags only, and was given something else", cmd.CommandPath())
+}
+
+// near returns the command that the first word is nearest to, if any is near.
+func near(cmd *cobra.Command, args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+		return names[0]
+	}
+	return ""
 }

@@ -42,7 +42,7 @@ real one. Everything is kept in the state directory, for the next start.`,
 		Example: `  sealpost serve
   sealpost serve --demo
   sealpost serve --addr 127.0.0.1:0 --state-dir /tmp/sealpost`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&address, "addr", defaultAddress, "address on loopback; port 0 takes a free one")
 	cmd.Flags().StringVar(&stateDir, "state-dir", defaultStateDir, "where everything is kept")
@@ -187,7 +187,7 @@ and for that server only.`,
 		Example: `  sealpost token
   sealpost token --role viewer --project payments-api
   curl -H "Authorization: Bearer $(sealpost token)" http://127.0.0.1:8080/projects/payments-api`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&stateDir, "state-dir", defaultStateDir, "the server's state directory")
 	cmd.Flags().StringSliceVar(&roles, "role", []string{string(catalogue.Operator)}, "viewer, syncer, operator, breakglass or internal")

@@ -234,7 +234,7 @@ func unguarded(ctx context.Context) context.Context { return pace.WithGuard(ctx,
 func (a *account) send(ctx context.Context, req *http.Request, body []byte, shown *token) (*http.Response, error) {
 	out := req.Clone(ctx)
 	if body != nil {
-		out.Body = io.NopCloser(bytes.NewReader(body))
+		setBody(out, body)
 	}
 	out.Header.Set("Authorization", "Bearer "+shown.text.Reveal())
 	known := a.cache.lookUp(shown, out)
@@ -261,6 +261,38 @@ func (a *account) send(ctx context.Context, req *http.Request, body []byte, show
 	return answer, nil
 }
 
+// setBody gives the request its body, of which nothing is read if the guard
+// refuses by then. The transport reads it when a connection is there, right
+// before it writes the first byte: however long a process stood still between
+// the guard's first answer and that moment, nothing is sent too late.
+func setBody(out *http.Request, body []byte) {
+	guard := pace.GuardFrom(out.Context())
+	out.GetBody = func() (io.ReadCloser, error) {
+		return io.NopCloser(&guardedBody{guard, bytes.NewReader(body)}), nil
+	}
+	out.Body, _ = out.GetBody() // it never fails
+}
+
+type guardedBody struct {
+	guard   pace.Guard // nil: there is none, or it was asked
+	content io.Reader
+}
+
+func (b *guardedBody) Read(p []byte) (int, error) {
+	if b.guard != nil {
+		if _, err := b.guard(); err != nil {
+			return 0, &refusedByGuard{err}
+		}
+		b.guard = nil // what has begun goes on to its end
+	}
+	return b.content.Read(p)
+}
+
+// refusedByGuard is the guard's error on its way through the transport.
+type refusedByGuard struct{ error }
+
+func (r *refusedByGuard) Unwrap() error { return r.error }
+
 // exchange sends one request over the wire and reads its answer to the end, so
 // that the connection can be used again. It counts the request.
 func (a *account) exchange(out *http.Request) (*http.Response, []byte, error) {
@@ -271,6 +303,9 @@ func (a *account) exchange(out *http.Request) (*http.Response, []byte, error) {
 		usage.Charged = 0 // as GitHub documents
 	}
 	answer, err := a.transport.RoundTrip(out)
+	if refused := new(refusedByGuard); errors.As(err, &refused) {
+		return nil, nil, refused.error // nothing was sent
+	}
 	if err != nil {
 		return nil, nil, wireFailure(out.Context(), err)
 	}

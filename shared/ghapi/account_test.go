@@ -619,6 +619,36 @@ func TestTheGuardIsAskedRightBeforeAWriteIsSent(t *testing.T) {
 	})
 }
 
+// The lease ends after the guard's first answer, while the connection is made.
+func TestTheGuardIsAskedOnceMoreWhenTheConnectionIsThere(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, githubd.Config{})
+	network := httptest.NewServer(server)
+	t.Cleanup(network.Close)
+	var lost atomic.Bool
+	connections := 0 // one after the other
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, kind, address string) (net.Conn, error) {
+		connections++
+		lost.Store(connections == 2) // the key's, then the write's
+		return new(net.Dialer).DialContext(ctx, kind, address)
+	}}
+	client := newClient(t, ghapi.Config{
+		BaseURL: network.URL, Transport: transport, Mode: pace.Off, Credentials: ghapi.Credentials{Token: secret.NewValue(aliceToken)},
+	})
+	ctx := pace.WithGuard(t.Context(), func() (time.Duration, error) {
+		if lost.Load() {
+			return 0, fault.New(fault.LeaseLost, "the lease is lost")
+		}
+		return time.Minute, nil
+	})
+	if _, err := client.Put(ctx, payments, putOf("K", "v")); !errors.Is(err, fault.LeaseLost) {
+		t.Errorf("got %v, want %v", err, fault.LeaseLost)
+	}
+	if n := server.Counts().ByKind[githubd.KindPut]; n != 0 || connections != 2 {
+		t.Errorf("%d puts over %d connections", n, connections)
+	}
+}
+
 func TestAWriteEndsBeforeTheRightToWriteDoes(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {

@@ -239,7 +239,7 @@ func (*function) fail(ctx context.Context, x *exchange) {
 		return
 	}
 	x.gate, x.blocked = nil, nil
-	writeProblem(&x.response, problemOf(x.err, telemetry.Correlation(ctx)))
+	writeProblem(&x.response, ProblemOf(x.err, telemetry.Correlation(ctx)))
 }
 
 // log writes the one line of a request.

@@ -66,9 +66,9 @@ type Problem struct {
 
 const problemType = "application/problem+json"
 
-// problemOf renders what of an error is public. Its texts are ours, and pass
+// ProblemOf renders what of an error is public. Its texts are ours, and pass
 // the redaction all the same.
-func problemOf(err error, correlationID string) Problem {
+func ProblemOf(err error, correlationID string) Problem {
 	code := fault.CodeOf(err)
 	entry, _ := fault.Lookup(code)
 	p := Problem{

@@ -41,11 +41,13 @@ const (
 	Write Cost = 5 // POST, PATCH, PUT and DELETE
 )
 
+// MaxInFlight is how many requests of an identity are in flight at the most. It
+// leaves a tenth of GitHub's 100 to whoever else uses it.
+const MaxInFlight = 90
+
 const (
 	minute = time.Minute
 
-	// maxInFlight leaves a tenth of GitHub's 100 to whoever else uses the identity.
-	maxInFlight = 90
 	// fastPoints is 95 % of GitHub's 900 points a minute.
 	fastPoints = 855
 	// politeSpacing is GitHub's advice for writes.

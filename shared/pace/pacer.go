@@ -250,7 +250,7 @@ func (p *Pacer) check(now time.Time, w *waiter) (may, passable bool, at time.Tim
 	if now.Before(p.brake.stoppedUntil) {
 		return false, false, p.brake.stoppedUntil
 	}
-	if p.inFlight >= maxInFlight {
+	if p.inFlight >= MaxInFlight {
 		return false, false, time.Time{}
 	}
 	if w.cost == Write {

@@ -49,5 +49,5 @@ func PriceOf(mode Mode, work Work) Price {
 
 // rounds returns how long n requests last with as many in flight as there may be.
 func rounds(n int) time.Duration {
-	return time.Duration((n+maxInFlight-1)/maxInFlight) * expectedRoundTrip
+	return time.Duration((n+MaxInFlight-1)/MaxInFlight) * expectedRoundTrip
 }

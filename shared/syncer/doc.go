@@ -9,10 +9,10 @@
 //  3. Read the ledger, list each scope, inspect each source. Make the plan.
 //  4. Check the hourly quota for the whole plan.
 //  5. For each batch of at most [BatchSize] targets: read the values, record
-//     the intent in the audit, store the write-ahead in the ledger together
-//     with the outcomes of the batch before, write concurrently, record the
-//     outcomes in the audit.
-//  6. List again each scope that was written, and settle.
+//     in the audit the outcomes of the batch before and the intent of this one,
+//     store in the ledger those outcomes and the write-ahead, write concurrently.
+//  6. List again each scope that was written, and settle; meanwhile record the
+//     last outcomes in the audit.
 //  7. Store the ledger and release the lease, in one commit.
 //  8. Take the mark of step 2 away, unless the run was for some targets only or
 //     ended early. If a mark was set meanwhile, begin again, for the whole

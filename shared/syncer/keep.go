@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,7 +57,7 @@ func (r *run) recordOutcomes(ctx context.Context, next ...audit.Event) error {
 	r.saving.Lock()
 	defer r.saving.Unlock()
 	r.mu.Lock()
-	events := append(r.outcomes, next...)
+	events := slices.Concat(r.outcomes, next)
 	r.outcomes = nil
 	r.mu.Unlock()
 	return r.recordOrKeep(ctx, events)

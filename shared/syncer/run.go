@@ -14,6 +14,7 @@ import (
 	"github.com/sealpost/sealpost/shared/lease"
 	"github.com/sealpost/sealpost/shared/ledger"
 	"github.com/sealpost/sealpost/shared/mark"
+	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
@@ -21,9 +22,10 @@ import (
 
 const (
 	// BatchSize is how many targets are written ahead at once, and so how many
-	// a crash can make the next run repeat. It is the most that the pace lets
-	// be in flight: a smaller batch would leave places empty.
-	BatchSize = 90
+	// a crash can make the next run repeat. It is twice what the pace lets be in
+	// flight: so places fill again as they empty, and stay empty only at every
+	// second turn, while the ledger is stored.
+	BatchSize = 2 * pace.MaxInFlight
 	// maxRounds bounds how often a run is made again because of new marks; a
 	// mark that is left waits for the next run.
 	maxRounds = 3
@@ -42,6 +44,7 @@ type run struct {
 	started   time.Time
 
 	lease  *lease.Lease
+	lost   bool       // the lease ended before the run: it asks for nothing more
 	saving sync.Mutex // held while the ledger is being stored
 
 	mu       sync.Mutex // guards what follows
@@ -81,7 +84,7 @@ func (r *run) outcome(ctx context.Context, asked Request) outcome {
 			o.items = append(o.items, item)
 		}
 	}
-	if len(o.items) > 0 && ctx.Err() == nil {
+	if len(o.items) > 0 && ctx.Err() == nil && !r.lost {
 		if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
 			o.quota = limits(quota)
 		}
@@ -194,6 +197,9 @@ func (r *run) underLease(ctx context.Context, key string) (mark.Mark, error) {
 	}
 	if err == nil {
 		err = r.round(ctx)
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, fault.LeaseLost) {
+		err = cause // and not what it broke off
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
@@ -364,6 +370,10 @@ func (r *run) end(ctx context.Context, runErr error) error {
 	writes, ledgerErr := r.ledgerWrite(ctx)
 	recordErr := r.record(ctx, event)
 	last := lease.Run{SyncID: r.id, Status: string(status), FinishedAt: event.At, DurationMs: event.DurationMs, Problems: problems(r.lease.Previous().Problems, items)}
+	if _, lost := r.lease.Check(); lost != nil {
+		r.lost = true
+		return errors.Join(ledgerErr, recordErr, lost)
+	}
 	if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
 		last.Quota = lease.Quota{Limit: int64(quota.Limit), Remaining: int64(quota.Remaining), ResetAt: quota.ResetAt}
 	}

@@ -253,7 +253,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 	t.Parallel()
 	total := 0
 	synctest.Test(t, func(t *testing.T) {
-		w, k := newWorld(t, 40), new(killer)
+		w, k := newWorld(t, 70), new(killer)
 		if _, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project}); err != nil {
 			t.Fatal(err)
 		}
@@ -270,7 +270,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
-				w, k := newWorld(t, 40), &killer{at: at}
+				w, k := newWorld(t, 70), &killer{at: at}
 				_, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"})
 				if !k.dead {
 					t.Fatalf("point %d was never reached", at)
@@ -285,7 +285,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 				}
 				w.checkRight()
 				w.checkAudit()
-				if repeated := w.hub.writes() - 120; repeated > syncer.BatchSize {
+				if repeated := w.hub.writes() - 210; repeated > syncer.BatchSize {
 					t.Errorf("%d writes were repeated", repeated)
 				}
 				if again := w.mustSync(); again.Status != syncer.StatusUnchanged {

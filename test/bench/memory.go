@@ -267,7 +267,8 @@ func send(ctx context.Context, url, token string) (result syncer.Result, err err
 	if answer.StatusCode != http.StatusOK {
 		return result, fmt.Errorf("the function answered %s: %s", answer.Status, text)
 	}
-	return result, json.Unmarshal(text, &result)
+	err = json.Unmarshal(text, &result)
+	return result, err
 }
 
 // buildFunction makes the function's zip, and of it the program that runs it.

@@ -68,12 +68,20 @@ func checkRoot(t testing.TB, dir string) {
 // takes connections.
 func StartFunction(t testing.TB, binary string, row catalogue.Function, env ...string) (url string, p *Process) {
 	t.Helper()
+	return StartServer(t, Call{Path: binary, Env: append([]string{"FUNCTION_TARGET=" + row.EntryPoint}, env...)})
+}
+
+// StartServer runs a program that serves under the Functions Framework, and
+// returns its address when it takes connections.
+func StartServer(t testing.TB, call Call) (url string, p *Process) {
+	t.Helper()
 	address := freeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = Start(t, Call{Path: binary, Env: append([]string{"FUNCTION_TARGET=" + row.EntryPoint, "PORT=" + port, "LOCAL_ONLY=true"}, env...)})
+	call.Env = append([]string{"PORT=" + port, "LOCAL_ONLY=true"}, call.Env...)
+	p = Start(t, call)
 	p.awaitListening(t, address)
 	return "http://" + address, p
 }

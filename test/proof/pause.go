@@ -18,14 +18,15 @@ import (
 )
 
 // pauseLatency makes a sync of three hundred values last for seconds, so that it
-// is stopped half-way.
+// is stopped half-way, and while it waits for answers: a process that stands
+// still in a commit would hold the lock of the one file that is the store here.
 const pauseLatency = 400 * time.Millisecond
 
 // pausing is one lease-holder that is stopped.
 type pausing struct {
-	mode    pace.Mode
-	after   time.Duration // from its start
-	started int           // requests before it was stopped
+	mode   pace.Mode
+	after  int // requests that GitHub has got from it
+	before int // requests before it was woken
 	findings
 }
 
@@ -36,12 +37,9 @@ func provePause(ctx context.Context, l *lab) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	trials := []*pausing{
-		{mode: pace.Off, after: 1600 * time.Millisecond},
-		{mode: pace.Polite, after: 3300 * time.Millisecond},
-	}
-	for i := range l.pick(10, 0) {
-		trials = append(trials, &pausing{mode: pace.Off, after: 300*time.Millisecond + time.Duration(i)*220*time.Millisecond})
+	trials := []*pausing{{mode: pace.Off, after: 60}, {mode: pace.Polite, after: 9}, {mode: pace.Off, after: 2}}
+	for i := range l.pick(12, 0) {
+		trials = append(trials, &pausing{mode: pace.Off, after: 8 + 24*i})
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	for _, p := range trials {
@@ -49,16 +47,42 @@ func provePause(ctx context.Context, l *lab) (string, error) {
 	}
 	err = errors.Join(group.Wait(), h.process.stop())
 	var f findings
-	least, most := -1, 0
+	least, most := trials[0].before, 0
 	for _, p := range trials {
 		f.list = append(f.list, p.list...)
-		most = max(most, p.started)
-		if least < 0 || p.started < least {
-			least = p.started
-		}
+		least, most = min(least, p.before), max(most, p.before)
 	}
 	f.addError("run", err)
 	return fmt.Sprintf("%d holders stopped after %d to %d of their requests, passed over after the lease: 0 requests after SIGCONT", len(trials), least, most), f.err()
+}
+
+// String says which trial it is.
+func (p *pausing) String() string { return fmt.Sprintf("pace %s, stopped after %d requests", p) }
+
+// stopHalfWay stops the holder a moment after GitHub has answered so many of its
+// requests, while it waits for the next ones.
+func (p *pausing) stopHalfWay(ctx context.Context, h *hub, s site, holder *process) error {
+	for {
+		log, err := h.Requests(ctx)
+		if err != nil {
+			return err
+		}
+		answered := 0
+		for _, r := range log {
+			if r.Identity == "user:"+s.Login {
+				answered++
+			}
+		}
+		if answered >= p.after {
+			return errors.Join(sleep(ctx, pauseLatency/2), holder.signal(syscall.SIGSTOP))
+		}
+		if holder.ended() {
+			return fmt.Errorf("%s: it ended before it was stopped", p)
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func (p *pausing) run(ctx context.Context, l *lab, h *hub) error {
@@ -78,7 +102,7 @@ func (p *pausing) run(ctx context.Context, l *lab, h *hub) error {
 	if err := h.Add(ctx, githubd.World{Users: []githubd.User{{Login: other.Login}}, Tokens: []githubd.Token{{Token: other.Token, Login: other.Login}}}); err != nil {
 		return err
 	}
-	if err := errors.Join(sleep(ctx, p.after), holder.signal(syscall.SIGSTOP), sleep(ctx, leaseOver)); err != nil {
+	if err := errors.Join(p.stopHalfWay(ctx, h, s, holder), sleep(ctx, leaseOver)); err != nil {
 		return err
 	}
 	_, f, err := l.syncInChild(ctx, job{Site: other})
@@ -86,7 +110,7 @@ func (p *pausing) run(ctx context.Context, l *lab, h *hub) error {
 		return err
 	}
 	if sum := f.Result.Summary; f.Error != "" || sum.Conflicts+sum.Failed > 0 {
-		p.add("%s after %s: who took over had %d conflicts and %d failures: %s", p.mode, p.after, sum.Conflicts, sum.Failed, f.Error)
+		p.add("%s: who took over had %d conflicts and %d failures: %s", p, sum.Conflicts, sum.Failed, f.Error)
 	}
 	woken := now()
 	if err := holder.signal(syscall.SIGCONT); err != nil {
@@ -109,16 +133,13 @@ func (p *pausing) check(ctx context.Context, h *hub, s site, left finished, woke
 		switch {
 		case r.Identity != "user:"+s.Login:
 		case r.At.After(woken):
-			p.add("%s after %s: %s %s began %s after SIGCONT", p.mode, p.after, r.Method, r.Path, r.At.Sub(woken))
+			p.add("%s: %s %s began %s after SIGCONT", p, r.Method, r.Path, r.At.Sub(woken))
 		default:
-			p.started++
+			p.before++
 		}
 	}
-	if p.started == 0 {
-		p.add("%s after %s: the holder was stopped before it did anything", p.mode, p.after)
-	}
 	if left.Code != fault.LeaseLost {
-		p.add("%s after %s: the holder ended with %q, not %s: %s", p.mode, p.after, left.Code, fault.LeaseLost, left.Error)
+		p.add("%s: the holder ended with %q, not %s: %s", p, left.Code, fault.LeaseLost, left.Error)
 	}
 	h.checkRight(ctx, s, &p.findings)
 	held, err := h.held(ctx, s)
@@ -128,7 +149,7 @@ func (p *pausing) check(ctx context.Context, h *hub, s site, left finished, woke
 	p.claims(s, left.Result, held)
 	result, err := s.syncOnce(ctx, clock.Real())
 	if err != nil || result.Status != syncer.StatusUnchanged {
-		p.add("%s after %s: a third run ended %s, %w", p.mode, p.after, result.Status, err)
+		p.add("%s: a third run ended %s, %w", p, result.Status, err)
 	}
 	return nil
 }

@@ -135,13 +135,15 @@ func fileURL(path string) (string, error) {
 }
 
 // prepareFile makes the schema in a new file. Two processes may do so at once:
-// the switch to WAL does not wait for locks, so it is tried again.
+// the switch to WAL does not wait for locks, so it is tried again. A process
+// that stands still with the lock is not waited for longer than busyTimeout,
+// and then once more as long by the last try.
 func (s *Store) prepareFile() error {
 	const pause = 20 * time.Millisecond
-	ctx := context.Background() // bounded by the tries
-	for tries := busyTimeout / pause; ; tries-- {
+	ctx := context.Background() // bounded by the time
+	for started := s.clock.Now(); ; {
 		err := s.migrate(ctx)
-		if tries == 0 || !hasCode(err, sqlite3.SQLITE_BUSY) {
+		if !hasCode(err, sqlite3.SQLITE_BUSY) || s.clock.Now().Sub(started) >= busyTimeout {
 			return kindly(ctx, "prepare", err)
 		}
 		_ = s.clock.Sleep(ctx, pause)

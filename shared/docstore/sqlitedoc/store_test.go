@@ -246,6 +246,25 @@ func TestWaitingForAnotherProcessEndsWithTheContext(t *testing.T) {
 	}
 }
 
+// A process that stands still while it makes the file keeps nobody for ever.
+func TestOpeningALockedFileEnds(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "store.db")
+	other, err := sql.Open("sqlite", "file:"+path+"?_txlock=exclusive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	locked, err := other.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = locked.Rollback() }()
+	if store, err := sqlitedoc.Open(path, clock.Scaled(1000)); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("got %v, %v, want %v", store, err, fault.Unavailable)
+	}
+}
+
 // at is a clock that stands still.
 type at time.Time
 
