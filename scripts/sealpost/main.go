@@ -117,7 +117,7 @@ drift, 5 refused by quota, 6 not permitted, 130 interrupted.`,
 }
 
 // flagWord is what the name of a flag looks like.
-var flagWord = regexp.MustCompile(`^[a-z]+(-[a-z]+){0,3}$`)
+var flagWord = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+){0,3}$`)
 
 // flagFault says what is wrong with a flag. What was given as its value, or in
 // the place of a name, may be a secret and is not repeated.

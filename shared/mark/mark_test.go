@@ -72,7 +72,7 @@ func TestClear(t *testing.T) {
 	store := open(t)
 	set(t, store, first)
 	read := get(t, store)
-	clear := func(m mark.Mark) {
+	take := func(m mark.Mark) {
 		t.Helper()
 		if err := m.Clear(t.Context(), store, key); err != nil {
 			t.Fatal(err)
@@ -82,13 +82,13 @@ func TestClear(t *testing.T) {
 	if get(t, store).Same(read) {
 		t.Error("a mark that was set again counts as the one before")
 	}
-	clear(read)
+	take(read)
 	want(t, get(t, store), first)
 
-	clear(get(t, store))
+	take(get(t, store))
 	want(t, get(t, store), mark.Mark{})
-	clear(read)
-	clear(mark.Mark{})
+	take(read)
+	take(mark.Mark{})
 }
 
 // TestRace sets one mark from many sides.

@@ -14,9 +14,11 @@ import (
 // Killed twice in a row, before the first kill was made good, the run after
 // that still says no false conflict.
 func TestKilledTwice(t *testing.T) {
+	t.Parallel()
 	for first := 60; first < 400; first += 41 {
 		for second := 10; second < 400; second += 37 {
 			t.Run(fmt.Sprint(first, "-", second), func(t *testing.T) {
+				t.Parallel()
 				bubble(t, func(t *testing.T) {
 					w := newWorld(t, 40)
 					for _, at := range []int{first, second} {
@@ -36,8 +38,10 @@ func TestKilledTwice(t *testing.T) {
 // Killed, and the next run interrupted before it could write again: what the
 // first one wrote stays ours.
 func TestKilledThenInterrupted(t *testing.T) {
+	t.Parallel()
 	for first := 60; first < 400; first += 17 {
 		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			t.Parallel()
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t, 40)
 				_, _ = w.engine(&killer{at: first}).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"})

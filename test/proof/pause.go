@@ -57,7 +57,9 @@ func provePause(ctx context.Context, l *lab) (string, error) {
 }
 
 // String says which trial it is.
-func (p *pausing) String() string { return fmt.Sprintf("pace %s, stopped after %d requests", p) }
+func (p *pausing) String() string {
+	return fmt.Sprintf("pace %s, stopped after %d requests", p.mode, p.after)
+}
 
 // stopHalfWay stops the holder a moment after GitHub has answered so many of its
 // requests, while it waits for the next ones.
