@@ -185,12 +185,14 @@ var sealpost = law{
 		{"shared/config", "the one place that reads the settings"},
 		{"scripts/emulators", "passes its own environment on to the command that it runs"},
 		{"test/emulator", "asks whether this is CI and which emulators run, which are no settings of the product"},
+		{"test/program", "hands PATH on to the programs that it runs"},
 		{"scripts/testsum", "asks whether this is CI, which is no setting of the product"},
 	},
 
 	readTime: []exception{
 		{"shared/clock", "the one place that asks what time it is"},
 		{"test/emulator", "waits for child processes, which no other clock moves"},
+		{"test/program", "waits for child processes, which no other clock moves"},
 	},
 
 	startGoroutines: []exception{

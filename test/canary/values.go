@@ -93,11 +93,11 @@ func object(r *rand.Rand, i int) string {
 }
 
 func pem(r *rand.Rand, _ int) string {
-	lines := []string{"-----BEGIN CANARY BLOB-----"}
+	lines := []string{"=====BEGIN CANARY BLOB====="}
 	for range 4 {
 		lines = append(lines, base64.StdEncoding.EncodeToString(noise(r, 48)))
 	}
-	return strings.Join(append(lines, "-----END CANARY BLOB-----", ""), "\n")
+	return strings.Join(append(lines, "=====END CANARY BLOB=====", ""), "\n")
 }
 
 // weak are passwords as they should not be, some of them short.
