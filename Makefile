@@ -41,8 +41,8 @@ test: ## run every test but the long proofs, with the emulators
 	$(EMULATED) $(TESTSUM) $(TESTFLAGS) ./...
 
 .PHONY: test-race
-test-race: ## the same under the race detector
-	$(EMULATED) $(TESTSUM) -race $(TESTFLAGS) ./...
+test-race: ## the same under the race detector, but for the canaries: they look for leaks
+	$(EMULATED) bash -c '$(TESTSUM) -race $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/canary$$) && $(TESTSUM) ./test/canary'
 
 .PHONY: lint
 lint: lint-format lint-module lint-code ## check format, go.mod, vet and lint

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/provisioning"
@@ -183,6 +184,7 @@ func withProject(cmd *cobra.Command, f projectFlags, find func(context.Context, 
 	if err != nil {
 		return err
 	}
+	cmd.SetContext(pace.ToldOfQuota(cmd.Context())) // nobody sits and waits for an hour
 	w, err := open(cmd.Context(), f)
 	if err != nil {
 		return err

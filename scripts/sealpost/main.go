@@ -159,6 +159,7 @@ func near(cmd *cobra.Command, args []string) string {
 	if len(args) == 0 {
 		return ""
 	}
+	cmd.SuggestionsMinimumDistance = 2 // letters; the library sets it for its own suggestions only
 	if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
 		return names[0]
 	}

@@ -644,8 +644,9 @@ func TestTheGuardIsAskedOnceMoreWhenTheConnectionIsThere(t *testing.T) {
 	if _, err := client.Put(ctx, payments, putOf("K", "v")); !errors.Is(err, fault.LeaseLost) {
 		t.Errorf("got %v, want %v", err, fault.LeaseLost)
 	}
-	if n := server.Counts().ByKind[githubd.KindPut]; n != 0 || connections != 2 {
-		t.Errorf("%d puts over %d connections", n, connections)
+	// The head of the request may have left; without its body it has no effect.
+	if n := server.Counts().Writes(); n != 0 || connections != 2 {
+		t.Errorf("%d writes over %d connections", n, connections)
 	}
 }
 

@@ -9,7 +9,6 @@ const (
 	mostDoubling = 4
 	// longestStop bounds what a refusal can demand: the primary quota resets hourly.
 	longestStop = time.Hour + minute
-
 	// Of the allowed rate, half is left after a refusal, an eighth comes back
 	// with each clean minute, and never less than a sixteenth is left.
 	halved    = 1.0 / 2
@@ -40,9 +39,10 @@ const (
 type brake struct {
 	refusals     int
 	stoppedUntil time.Time
-	share        float64 // of the allowed rate, when work resumed
-	unserved     int     // refusals in a row with nothing served between them
-	serving      bool    // something was served since work resumed
+	quotaUntil   time.Time // the hourly quota is spent until then
+	share        float64   // of the allowed rate, when work resumed
+	unserved     int       // refusals in a row with nothing served between them
+	serving      bool      // something was served since work resumed
 
 	// What was served in the minute before the refusal, later answers included,
 	// if a limit by the minute can be learned from it.

@@ -46,6 +46,7 @@ type waiter struct {
 	cost     Cost
 	arrival  uint64
 	deadline time.Time          // on the pacer's clock; zero if there is none
+	tell     bool               // instead of waiting for the hourly quota
 	wake     context.CancelFunc // ends its sleep; nil while it does not sleep
 	grant    *Grant             // set when it is admitted
 	err      error              // set when it is turned away
@@ -71,13 +72,14 @@ type Grant struct {
 
 // Acquire waits until a request of this cost may be sent. It returns a
 // [fault.Exhausted] with [fault.RateLimitExhausted] and a RetryAfter at once if
-// the context's deadline comes before the request's turn can, and the context's
-// error if that is cancelled first.
+// the context's deadline comes before the request's turn can, or if the hourly
+// quota is spent and the context is one of [ToldOfQuota], and the context's error
+// if that is cancelled first.
 func (p *Pacer) Acquire(ctx context.Context, cost Cost) (*Grant, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Annotate("pace.Acquire", err)
 	}
-	w := &waiter{cost: cost}
+	w := &waiter{cost: cost, tell: toldOfQuota(ctx)}
 	p.enqueue(ctx, w)
 	for {
 		sleep, until, decided := p.turn(ctx, w)
@@ -104,13 +106,23 @@ func (p *Pacer) enqueue(ctx context.Context, w *waiter) {
 	}
 	queue := p.queue(w)
 	*queue = append(*queue, w)
-	if w.deadline.IsZero() {
-		return
-	}
-	if at := p.earliest(now, w); at.After(w.deadline) {
+	if err := p.late(now, w); err != nil {
 		p.remove(w)
-		w.err = exhausted(at.Sub(now))
+		w.err = err
 	}
+}
+
+// late returns an error if w need not wait any more: its turn cannot come before
+// its deadline, or the hourly quota is spent and w wants to be told.
+func (p *Pacer) late(now time.Time, w *waiter) error {
+	if wait := p.brake.quotaUntil.Sub(now); w.tell && wait > patience {
+		return fault.New(fault.RateLimitExhausted, "GitHub's hourly quota is spent until %s", p.brake.quotaUntil.UTC().Format(time.RFC3339)).
+			WithRetryAfter(wait)
+	}
+	if at := p.earliest(now, w); !w.deadline.IsZero() && at.After(w.deadline) {
+		return exhausted(at.Sub(now))
+	}
+	return nil
 }
 
 func (p *Pacer) queue(w *waiter) *[]*waiter {
@@ -313,8 +325,8 @@ func (g *Grant) Done() {
 // starts until retryAfter has passed or, where that is 0, until reset, which
 // tells that the hourly quota is spent; where that is zero too, for a minute,
 // and longer if that did not help. Times are of the pacer's clock. After that
-// work goes on slower. Whoever waits and has a deadline before that is turned
-// away.
+// work goes on slower. Whoever waits and has a deadline before that, or wants to
+// be told of a spent quota, is turned away.
 func (g *Grant) Refused(retryAfter time.Duration, reset time.Time) {
 	p := g.pacer
 	p.mu.Lock()
@@ -326,6 +338,7 @@ func (g *Grant) Refused(retryAfter time.Duration, reset time.Time) {
 	quota := retryAfter <= 0 && !reset.IsZero()
 	if quota {
 		retryAfter = max(reset.Sub(now), time.Second)
+		p.brake.quotaUntil = latest(p.brake.quotaUntil, now.Add(min(retryAfter, longestStop)))
 	}
 	if g.refusals == p.brake.refusals {
 		_, points := p.points.used(now)
@@ -355,12 +368,12 @@ func (p *Pacer) spend(now time.Time, g *Grant, served bool) {
 	}
 }
 
-// turnAway refuses those whose turn can no longer come before their deadline.
+// turnAway refuses those who need not wait any more.
 func (p *Pacer) turnAway(now time.Time) {
 	for _, w := range slices.Concat(p.reads, p.writes) {
-		if at := p.earliest(now, w); !w.deadline.IsZero() && at.After(w.deadline) {
+		if err := p.late(now, w); err != nil {
 			p.remove(w)
-			w.err = exhausted(at.Sub(now))
+			w.err = err
 			w.rouse()
 		}
 	}

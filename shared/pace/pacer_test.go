@@ -337,6 +337,33 @@ func TestASpentQuotaIsWaitedForAndTeachesNoRate(t *testing.T) {
 	})
 }
 
+func TestWhoWantsToBeToldOfASpentQuotaDoesNotWait(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, c clock.Clock) {
+		p := pace.New(pace.Fast, c)
+		told := pace.ToldOfQuota(t.Context())
+		spent := func(wait time.Duration) {
+			t.Helper()
+			g, err := p.Acquire(told, pace.Read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Refused(0, c.Now().Add(wait))
+		}
+		spent(30 * time.Second) // which is worth waiting for
+		spent(20 * time.Minute)
+		start := time.Now()
+		_, err := p.Acquire(told, pace.Write)
+		wait, _ := fault.RetryAfter(err)
+		if !errors.Is(err, fault.RateLimitExhausted) || wait != 20*time.Minute || time.Since(start) > 0 {
+			t.Errorf("got %v, retry after %s, after %s", err, wait, time.Since(start))
+		}
+		if _, err := p.Acquire(t.Context(), pace.Read); err != nil || time.Since(start) < 20*time.Minute {
+			t.Errorf("who did not ask to be told: %v after %s", err, time.Since(start))
+		}
+	})
+}
+
 func TestStormsEnd(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, c clock.Clock) {

@@ -3,10 +3,12 @@ package syncer_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sealpost/sealpost/shared/lease"
+	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
 )
@@ -54,6 +56,48 @@ func TestKilledThenInterrupted(t *testing.T) {
 					t.Errorf("next run: %+v", result.Summary)
 				}
 				w.checkRight()
+			})
+		})
+	}
+}
+
+// slow answers each write a second later than the one before.
+type slow struct {
+	syncer.Targets
+	puts *atomic.Int64
+}
+
+func (s slow) Put(ctx context.Context, c project.Container, p syncer.Put) (syncer.Receipt, error) {
+	time.Sleep(time.Duration(s.puts.Add(1)) * time.Second)
+	return s.Targets.Put(ctx, c, p)
+}
+
+// Killed in the middle of a batch, after a renewal of the lease has stored what
+// was written until then: the audit has the outcomes of that too.
+func TestKilledAfterARenewal(t *testing.T) {
+	t.Parallel()
+	for seconds := range 29 {
+		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, 10)
+				k := new(killer)
+				engine := w.engine(k)
+				engine.Targets = slow{engine.Targets, new(atomic.Int64)}
+				time.AfterFunc(time.Duration(seconds)*time.Second+500*time.Millisecond, func() {
+					k.mu.Lock()
+					defer k.mu.Unlock()
+					k.dead = true
+				})
+				if _, err := engine.Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"}); err == nil {
+					t.Fatal("it was not killed")
+				}
+				time.Sleep(lease.TTL)
+				if result := w.mustSync(); result.Summary.Conflicts+result.Summary.Failed > 0 {
+					t.Errorf("next run: %+v", result.Summary)
+				}
+				w.checkRight()
+				w.checkAudit()
 			})
 		})
 	}

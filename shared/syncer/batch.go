@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/ledger"
@@ -61,8 +59,7 @@ func (r *run) prepare(ctx context.Context, actions []plan.Action) ([]write, erro
 		}
 		return version{a.Content.Source, a.Content.Version}
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxConcurrentReads)
+	group, gctx := newGroup(ctx)
 	for _, a := range actions {
 		v := of(a)
 		if a.Kind == plan.Delete || reads[v] != nil {
@@ -162,11 +159,16 @@ func (r *run) write(ctx context.Context, writes []write) {
 	group.Wait()
 }
 
-func (r *run) send(ctx context.Context, w write) (Receipt, error) {
-	if w.Kind == plan.Delete {
-		return r.Targets.Delete(ctx, r.container, w.Scope, w.Name)
-	}
-	return r.Targets.Put(ctx, r.container, Put{Scope: w.Scope, Name: w.Name, Value: w.value, Access: w.Access})
+func (r *run) send(ctx context.Context, w write) (receipt Receipt, err error) {
+	err = fault.Contain(func() (err error) {
+		if w.Kind == plan.Delete {
+			receipt, err = r.Targets.Delete(ctx, r.container, w.Scope, w.Name)
+			return err
+		}
+		receipt, err = r.Targets.Put(ctx, r.container, Put{Scope: w.Scope, Name: w.Name, Value: w.value, Access: w.Access})
+		return err
+	})
+	return receipt, err
 }
 
 // note notes what became of a write in the ledger and the results and, if

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/clock"
 	"github.com/sealpost/sealpost/shared/docstore"
@@ -22,9 +20,6 @@ import (
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 )
-
-// maxConcurrentReads bounds the listings and source reads of one run.
-const maxConcurrentReads = 16
 
 // Engine syncs projects. It holds no state of its own: everything is in the
 // store, and any number of engines may run over one store.
@@ -233,8 +228,7 @@ func (r *run) observe(ctx context.Context) (plan.Input, error) {
 	}
 	in.Exclude = exclusion.Compile(global.Patterns, own).Match
 
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxConcurrentReads)
+	group, gctx := newGroup(ctx)
 	group.Go(func() (err error) {
 		in.Sources, err = r.inspect(gctx, sources, in.Desired)
 		return err

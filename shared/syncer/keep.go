@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/docstore"
+	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/lease"
 	"github.com/sealpost/sealpost/shared/ledger"
 )
@@ -125,7 +126,7 @@ func (r *run) keepAlive(ctx context.Context) (_ context.Context, stop func()) {
 		for r.Clock.Sleep(renewing, lease.RenewEvery) == nil {
 			// A renewal is never cut off: nobody could tell whether it took effect.
 			saving, cut := context.WithTimeout(context.WithoutCancel(ctx), closing)
-			err := r.save(saving)
+			err := fault.Contain(func() error { return r.save(saving) })
 			cut()
 			if _, lost := r.lease.Check(); lost != nil {
 				cancel(lost)

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/lease"
@@ -306,8 +304,7 @@ func (r *run) observeAgain(ctx context.Context, writes []plan.Action) error {
 	for _, w := range writes {
 		scopes[w.Scope] = true
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxConcurrentReads)
+	group, ctx := newGroup(ctx)
 	group.Go(func() error { return r.recordOutcomes(ctx) })
 	for scope := range scopes {
 		group.Go(func() error {

@@ -159,6 +159,19 @@ func (c *Checker) Findings(r *http.Request, asked []byte, answer *http.Response,
 	return findings
 }
 
+// SchemaFindings tells what of a JSON text is not as the description's schema of
+// that name has it: for what does not come over HTTP, but has the same form.
+func (c *Checker) SchemaFindings(name string, text []byte) []string {
+	schema, ok := c.model.Components.Schemas.Get(name)
+	if !ok {
+		return []string{"the description has no schema " + name}
+	}
+	if ok, faults := c.schemas.ValidateSchemaBytesWithVersion(schema.Schema(), text, openAPIVersion); !ok {
+		return prefixed("", faults)
+	}
+	return nil
+}
+
 // describes reports whether the description has the request's route.
 func (c *Checker) describes(r *http.Request) bool {
 	pattern, methods := c.mux()

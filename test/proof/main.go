@@ -151,15 +151,11 @@ func (p proof) report(ctx context.Context, l *lab) report {
 }
 
 func (r report) String() string {
-	verdict := "ok"
-	if r.err != nil {
-		verdict = "FAILED"
+	verdict, text := "ok", r.figures
+	if r.err != nil { // then the figures claim too much
+		verdict, text = "FAILED", "\n    "+strings.ReplaceAll(r.err.Error(), "\n", "\n    ")
 	}
-	text := fmt.Sprintf("%-10s %-6s %5.1f s  %s: %s", r.proof.name, verdict, r.took.Seconds(), r.proof.title, r.figures)
-	if r.err != nil {
-		text += "\n    " + strings.ReplaceAll(r.err.Error(), "\n", "\n    ")
-	}
-	return text
+	return fmt.Sprintf("%-10s %-6s %5.1f s  %s: %s", r.proof.name, verdict, r.took.Seconds(), r.proof.title, text)
 }
 
 // mostFindings bounds what a proof tells: one cause shows many times.

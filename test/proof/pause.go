@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -87,11 +88,27 @@ func (p *pausing) stopHalfWay(ctx context.Context, h *hub, s site, holder *proce
 	}
 }
 
+// errInCommit says that the holder was stopped in a commit, and so with the lock
+// of the file that is the store here: nobody can do anything until it goes on.
+var errInCommit = errors.New("the holder was stopped in a commit")
+
+// stopTries is how often a holder is stopped anew that was in a commit.
+const stopTries = 5
+
 func (p *pausing) run(ctx context.Context, l *lab, h *hub) error {
-	s, err := h.site(ctx, killSecrets)
-	if err != nil {
-		return err
+	for try := 1; ; try++ {
+		s, err := h.site(ctx, killSecrets)
+		if err == nil {
+			err = p.once(ctx, l, h, s)
+		}
+		if !errors.Is(err, errInCommit) || try == stopTries {
+			return err
+		}
 	}
+}
+
+// once stops one holder, lets another process take over, and wakes the holder.
+func (p *pausing) once(ctx context.Context, l *lab, h *hub, s site) error {
 	s.Mode = p.mode
 	holder, err := l.startChild(ctx, "sync", job{Site: s})
 	if err != nil {
@@ -108,19 +125,19 @@ func (p *pausing) run(ctx context.Context, l *lab, h *hub) error {
 		return err
 	}
 	_, f, err := l.syncInChild(ctx, job{Site: other})
-	if err != nil {
+	woken := now()
+	if wakeErr := holder.signal(syscall.SIGCONT); wakeErr != nil {
+		return errors.Join(err, wakeErr)
+	}
+	left, holderErr := holder.finished()
+	if locked := "SQLITE_BUSY"; strings.Contains(fmt.Sprint(err, f.Error), locked) {
+		return errors.Join(errInCommit, holderErr)
+	}
+	if err := errors.Join(err, holderErr); err != nil {
 		return err
 	}
 	if sum := f.Result.Summary; f.Error != "" || sum.Conflicts+sum.Failed > 0 {
 		p.add("%s: who took over had %d conflicts and %d failures: %s", p, sum.Conflicts, sum.Failed, f.Error)
-	}
-	woken := now()
-	if err := holder.signal(syscall.SIGCONT); err != nil {
-		return err
-	}
-	left, err := holder.finished()
-	if err != nil {
-		return err
 	}
 	return p.check(ctx, h, s, left, woken)
 }
