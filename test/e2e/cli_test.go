@@ -605,7 +605,8 @@ func TestServeDemoTwice(t *testing.T) {
 	serve := func(address string) (*program.Process, string) {
 		t.Helper()
 		p := program.Start(t, program.Call{Path: sealpost(t), Args: []string{"serve", "--demo", "--addr", address, "--state-dir", "state"}, Dir: dir})
-		return p, p.Await(t, `Serving at (http://\S+)`)
+		url := p.Await(t, `Serving at (http://\S+)`)
+		return p, url
 	}
 	stop := func(p *program.Process) {
 		t.Helper()
