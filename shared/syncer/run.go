@@ -20,10 +20,9 @@ import (
 
 const (
 	// BatchSize is how many targets are written ahead at once, and so how many
-	// a crash can make the next run repeat. It is twice what the pace lets be in
-	// flight: so places fill again as they empty, and stay empty only at every
-	// second turn, while the ledger is stored.
-	BatchSize = 2 * pace.MaxInFlight
+	// a crash can make the next run repeat. It is what the pace lets be in
+	// flight: a smaller batch would leave places empty.
+	BatchSize = pace.MaxInFlight
 	// maxRounds bounds how often a run is made again because of new marks; a
 	// mark that is left waits for the next run.
 	maxRounds = 3
@@ -237,17 +236,27 @@ func (r *run) round(ctx context.Context) error {
 	r.total += len(writes)
 	r.progress(PhaseWrite, r.done, r.total)
 	for batch := range slices.Chunk(writes, BatchSize) {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
+		if err := r.stopped(ctx); err != nil {
+			return err
 		}
 		if err := r.batch(ctx, batch); err != nil {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+	if err := r.stopped(ctx); err != nil {
+		return err
 	}
 	return r.observeAgain(ctx, writes)
+}
+
+// stopped returns why nothing new may be started, or nil. A process that stood
+// still sees by the clock that its lease has ended, before any renewal tells.
+func (r *run) stopped(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	_, lost := r.lease.Check()
+	return lost
 }
 
 // settle takes over what the plan found out about the ledger itself.

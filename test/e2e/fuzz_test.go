@@ -59,7 +59,7 @@ func startFuzzer(f *testing.F) *fuzzer {
 
 // send reports a failure of ours: whatever the body is, the caller's mistake is
 // a 4xx.
-func (z *fuzzer) send(t *testing.T, method, path string, body []byte) int {
+func (z *fuzzer) send(t *testing.T, method, path string, body []byte) (status int, location string) {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, z.server.URL+path, strings.NewReader(string(body)))
 	request.RequestURI = ""
@@ -77,7 +77,7 @@ func (z *fuzzer) send(t *testing.T, method, path string, body []byte) int {
 	if answer.StatusCode >= 500 {
 		t.Errorf("%s %s: status %d: %s\n%q", method, path, answer.StatusCode, text, body)
 	}
-	return answer.StatusCode
+	return answer.StatusCode, answer.Header.Get("Location")
 }
 
 func FuzzSyncBody(f *testing.F) {
@@ -94,7 +94,8 @@ func FuzzSyncBody(f *testing.F) {
 	registered := false
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if !registered {
-			registered = z.send(t, "POST", "/projects", []byte(payments)) == http.StatusCreated
+			z.send(t, "POST", "/projects", []byte(payments))
+			registered = true
 		}
 		z.send(t, "POST", "/github/secrets/sync", body)
 	})
@@ -113,13 +114,15 @@ func FuzzProjectBody(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		created := z.send(t, "POST", "/projects", body)
 		z.send(t, "PUT", "/projects/payments-api", body)
-		if created == http.StatusCreated { // what was taken can be read and planned, and makes room again
-			z.send(t, "GET", "/projects/payments-api", nil)
-			z.send(t, "POST", "/github/secrets/sync", []byte(`{"projectId":"payments-api","dryRun":true}`))
-			z.send(t, "GET", "/github/secrets/sync/status?projectId=payments-api", nil)
-			z.send(t, "DELETE", "/projects/payments-api", nil)
+		status, location := z.send(t, "POST", "/projects", body)
+		if status == http.StatusCreated { // what was taken can be read and planned, and makes room again
+			id := strings.TrimPrefix(location, "/projects/")
+			z.send(t, "GET", location, nil)
+			z.send(t, "PUT", location, body)
+			z.send(t, "POST", "/github/secrets/sync", []byte(`{"dryRun":true,"projectId":"`+id+`"}`))
+			z.send(t, "GET", "/github/secrets/sync/status?projectId="+id, nil)
+			z.send(t, "DELETE", location, nil)
 		}
 	})
 }

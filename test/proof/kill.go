@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -298,17 +299,18 @@ func nameIn(text string, scope secret.Scope) (secret.Name, bool) {
 	return secret.Name(text[len(prefix):]), true
 }
 
-// loggedEvents returns what the log sink has of the site.
+// loggedEvents returns what the log sink has of the site. A process that is
+// killed in the middle of a line leaves a part of it, and the next process goes
+// on in the same line.
 func (s site) loggedEvents() ([]audit.Event, error) {
-	file, err := os.Open(filepath.Join(s.StateDir, auditFile))
+	text, err := os.ReadFile(filepath.Join(s.StateDir, auditFile))
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
 	var events []audit.Event
-	decoder := json.NewDecoder(file)
-	for decoder.More() {
-		var line struct {
+	for line := range bytes.Lines(text) {
+		whole := line[max(0, bytes.LastIndex(line, []byte(`{"time":`))):]
+		var entry struct {
 			Time  time.Time
 			Audit struct {
 				Operation audit.Operation
@@ -318,11 +320,11 @@ func (s site) loggedEvents() ([]audit.Event, error) {
 				Targets   []string
 			}
 		}
-		if err := decoder.Decode(&line); err != nil {
-			return nil, err
+		if json.Unmarshal(whole, &entry) != nil {
+			continue // cut off
 		}
-		a := line.Audit
-		events = append(events, audit.Event{At: line.Time, Operation: a.Operation, Result: a.Result, Secret: a.Secret, Scope: a.Scope, Targets: a.Targets})
+		a := entry.Audit
+		events = append(events, audit.Event{At: entry.Time, Operation: a.Operation, Result: a.Result, Secret: a.Secret, Scope: a.Scope, Targets: a.Targets})
 	}
 	return events, nil
 }
