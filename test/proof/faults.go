@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// faultScale is how many seconds pass in one, at the hub and at the client.
-	// At 10 the margin of a lease's renewal is still a second of the machine's.
-	faultScale   = 10
+	// faultScale is how many seconds pass in one, at the hub and at the client. A
+	// lease then lasts five real seconds, which a busy machine does not stall for.
+	faultScale   = 4
 	faultSecrets = 20 // × 3 scopes
 	faultLatency = 100 * time.Millisecond
 	cellsAtOnce  = 4
