@@ -78,12 +78,14 @@ proof: ## kill, pause and interrupt it, and let GitHub fail: PROOFSIZE is full o
 bench: ## measure against computed limits: BENCHFLAGS='--row first-sync'
 	$(GO) run ./test/bench $(BENCHFLAGS)
 
+# Coverage of a whole server is never twice the same, so that the minimizer
+# would take all the time: it gets ten tries.
 .PHONY: fuzz
 fuzz: ## fuzz each fuzz target for FUZZTIME
 	@$(GO) list ./... | while read -r package; do \
 	  { $(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true; } | while read -r target; do \
 	    echo "$$package $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$package" </dev/null; \
 	  done; \
 	done
 

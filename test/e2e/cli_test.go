@@ -49,6 +49,7 @@ type desk struct {
 	env []string
 	url string
 	hub *githubd.Remote
+	api *contract.Checker // made when it is first needed
 }
 
 func newDesk(t *testing.T, flags ...string) *desk {
@@ -177,7 +178,10 @@ func (d *desk) result(o outcome) (r syncer.Result) {
 // conforms holds what --json printed to the API's schema.
 func (d *desk) conforms(schema string, o outcome) {
 	d.t.Helper()
-	for _, finding := range contract.New(d.t).SchemaFindings(schema, []byte(o.stdout)) {
+	if d.api == nil {
+		d.api = contract.New(d.t)
+	}
+	for _, finding := range d.api.SchemaFindings(schema, []byte(o.stdout)) {
 		d.t.Errorf("%s: %s\n%s%s", schema, finding, o.stdout, o.stderr)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sealpost/sealpost/shared/catalogue"
 	"github.com/sealpost/sealpost/shared/clock"
 	"github.com/sealpost/sealpost/shared/embedded/githubd"
+	"github.com/sealpost/sealpost/shared/gcp/gsm"
 	"github.com/sealpost/sealpost/shared/ghapi"
 	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/secret"
@@ -50,6 +51,16 @@ func startFuzzer(f *testing.F) *fuzzer {
 			f.Fatal(err)
 		}
 	}
+	server.GitHub.SetSettings(githubd.Settings{}) // no rate limits: a fuzzer soon has made 5,000 requests
+	// Google's pace for metadata reads would be the fuzzer's.
+	endpoint := server.Secrets.ListenInMemory()
+	f.Cleanup(endpoint.Close)
+	client, err := gsm.Open(f.Context(), gsm.Config{Endpoint: endpoint.Address, Insecure: true, Dial: endpoint.Dial, Clock: clock.Scaled(1000)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = client.Close() }) // with the endpoint, all is closed
+	server.Engine.Sources = client
 	token, err := server.Token("alice", auth.Grants{auth.AllProjects: {catalogue.Operator}}, 12*time.Hour)
 	if err != nil {
 		f.Fatal(err)
