@@ -23,9 +23,10 @@ func (*LogSink) Name() string { return "log" }
 func (s *LogSink) Record(ctx context.Context, events []Event) error {
 	for _, e := range events {
 		record := slog.NewRecord(e.At, slog.LevelInfo, "audit", 0)
+		// Plain strings and numbers: what has another type is rendered by way of JSON.
 		record.AddAttrs(slog.Group("audit",
-			"id", e.ID, "operation", e.Operation, "result", e.Result, "actor", e.Actor, "projectId", e.ProjectID,
-			"container", e.Container, "secret", e.Secret, "scope", e.Scope, "version", e.Version, "targets", e.Targets,
+			"id", e.ID, "operation", string(e.Operation), "result", string(e.Result), "actor", e.Actor, "projectId", e.ProjectID,
+			"container", e.Container, "secret", string(e.Secret), "scope", string(e.Scope), "version", int64(e.Version), "targets", e.Targets,
 			"syncId", e.SyncID, "correlationId", e.CorrelationID, "code", string(e.Code), "reason", e.Reason, "durationMs", e.DurationMs))
 		if err := s.handler.Handle(ctx, record); err != nil {
 			return fault.Wrap(fault.Unavailable, "write the audit log", err)

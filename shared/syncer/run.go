@@ -20,9 +20,9 @@ import (
 
 const (
 	// BatchSize is how many targets are written ahead at once, and so how many
-	// a crash can make the next run repeat. It is what the pace lets be in
-	// flight: a smaller batch would leave places empty.
-	BatchSize = pace.MaxInFlight
+	// a crash can make the next run repeat. It is twice what the pace lets be in
+	// flight: while answers come in there is a next write, sealed, to send.
+	BatchSize = 2 * pace.MaxInFlight
 	// maxRounds bounds how often a run is made again because of new marks; a
 	// mark that is left waits for the next run.
 	maxRounds = 3
