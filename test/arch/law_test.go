@@ -169,8 +169,6 @@ var sealpost = law{
 		{"github.com/spf13/pflag", []string{"scripts/sealpost/..."}}, // the errors of cobra's flags
 		{"go.yaml.in/yaml/v3", []string{"shared/manifest"}},
 		{"golang.org/x/crypto/nacl/box", []string{"shared/ghapi", "shared/embedded/githubd"}},
-		{"golang.org/x/crypto/blake2b", []string{"shared/ghapi"}},
-		{"golang.org/x/crypto/salsa20/salsa", []string{"shared/ghapi"}},
 		{"golang.org/x/oauth2", []string{"shared/ghapi", "shared/gcp/..."}},
 		{"golang.org/x/sync", []string{"shared/...", "scripts/...", "test/..."}},
 		{"golang.org/x/term", []string{"scripts/sealpost/..."}},

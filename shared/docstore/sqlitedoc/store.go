@@ -321,7 +321,7 @@ func apply(ctx context.Context, tx *sql.Tx, prepared map[string]*sql.Stmt, w doc
 			ON CONFLICT DO UPDATE SET fields = ?3, update_time = ?4, expire_at = ?5`
 	}
 	if prepared[statement] == nil {
-		made, err := tx.PrepareContext(ctx, statement) // the end of tx closes it
+		made, err := tx.PrepareContext(ctx, statement) //nolint:sqlclosecheck // the end of tx closes it
 		if err != nil {
 			return err
 		}
