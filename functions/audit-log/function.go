@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/sealpost/sealpost/shared/backend"
 	"github.com/sealpost/sealpost/shared/backend/state"
 	"github.com/sealpost/sealpost/shared/catalogue"
+	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/httpx"
 )
 
@@ -94,15 +96,26 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	find := audit.Query{Operation: audit.Operation(query.Text("operation")), Actor: query.Text("actor"), Cursor: query.Text("cursor")}
+	find := audit.Query{Actor: query.Text("actor"), Cursor: query.Text("cursor")}
 	if named {
 		find.ProjectID = id
+	}
+	for _, name := range []string{"operation", "actor", "cursor"} {
+		if r.URL.Query().Has(name) && query.Text(name) == "" {
+			return fault.New(fault.RequestMalformed, "the parameter %s is empty, which would mean all: name one, or leave it out", name)
+		}
+	}
+	if find.Operation, err = operation(query); err != nil {
+		return err
 	}
 	if find.From, err = query.Time("from"); err != nil {
 		return err
 	}
 	if find.To, err = query.Time("to"); err != nil {
 		return err
+	}
+	if !find.From.IsZero() && !find.To.IsZero() && find.From.After(find.To) {
+		return fault.New(fault.RequestMalformed, "from is later than to")
 	}
 	if find.Limit, err = query.Int("limit", 1, maxLimit, defaultLimit); err != nil {
 		return err
@@ -124,6 +137,16 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) error {
 		p.NextCursor = &next
 	}
 	return render(w, format, p)
+}
+
+// operation returns the operation that is asked for, or none.
+func operation(query httpx.Query) (audit.Operation, error) {
+	choices := []string{""}
+	for _, o := range audit.Operations() {
+		choices = append(choices, string(o))
+	}
+	text, err := query.OneOf("operation", choices...)
+	return audit.Operation(text), err
 }
 
 func show(e audit.Event) event {
@@ -159,10 +182,18 @@ func render(w http.ResponseWriter, format string, p page) error {
 	_ = table.Write([]string{"id", "at", "operation", "result", "actor", "projectId", "container", "secret", "scope", "sourceVersion", "targets", "syncId", "correlationId", "code", "reason", "durationMs"})
 	for _, e := range p.Events {
 		_ = table.Write(harmless(e.ID, e.At, e.Operation, e.Result, e.Actor, e.ProjectID, e.Container, e.Secret, e.Scope,
-			fmt.Sprint(e.SourceVersion), strings.Join(e.Targets, " "), e.SyncID, e.CorrelationID, e.Code, e.Reason, fmt.Sprint(e.DurationMs)))
+			versionCell(e.SourceVersion), strings.Join(e.Targets, " "), e.SyncID, e.CorrelationID, e.Code, e.Reason, fmt.Sprint(e.DurationMs)))
 	}
 	table.Flush()
 	return table.Error()
+}
+
+// versionCell is empty where there is no version, as the JSON leaves it out.
+func versionCell(version int64) string {
+	if version == 0 {
+		return ""
+	}
+	return strconv.FormatInt(version, 10)
 }
 
 // harmless keeps a spreadsheet from taking a cell for a formula. Source:

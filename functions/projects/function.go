@@ -4,6 +4,7 @@
 // DELETE /projects/{id} show, replace and unregister it. Callers are people and
 // pipelines with the role operator for the project, or viewer to look. A
 // project that writes organisation secrets needs an operator of all projects.
+// A POST may have an Idempotency-Key.
 package projects
 
 import (
@@ -22,6 +23,7 @@ import (
 	"github.com/sealpost/sealpost/shared/docstore"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/httpx"
+	"github.com/sealpost/sealpost/shared/idempotency"
 	"github.com/sealpost/sealpost/shared/manifest"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/provisioning"
@@ -46,7 +48,7 @@ func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
 	if err != nil {
 		return nil, err
 	}
-	directory, err := github.Open(ctx, b, secrets)
+	directory, err := github.Open(ctx, b, store, secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func Handler(kit httpx.Kit, store docstore.Store, registrar *provisioning.Regist
 }
 
 func handlers(store docstore.Store, registrar *provisioning.Registrar) httpx.Handlers {
-	h := handler{store: store, registrar: registrar}
+	h := handler{store: store, registrar: registrar, keys: idempotency.Keys{Store: store, Clock: registrar.Clock}}
 	return httpx.Handlers{
 		"POST /projects":        h.register,
 		"GET /projects/{id}":    h.show,
@@ -71,6 +73,7 @@ func handlers(store docstore.Store, registrar *provisioning.Registrar) httpx.Han
 type handler struct {
 	store     docstore.Store
 	registrar *provisioning.Registrar
+	keys      idempotency.Keys
 }
 
 // view is a project as the API shows it.
@@ -105,12 +108,14 @@ func (h handler) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := h.registrar.Register(r.Context(), m, caller(r))
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Location", "/projects/"+p.ID)
-	return httpx.WriteJSON(w, http.StatusCreated, show(p))
+	return httpx.Once(h.keys, w, r, m.Project, func(w http.ResponseWriter, r *http.Request) error {
+		p, err := h.registrar.Register(r.Context(), m, caller(r))
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Location", "/projects/"+p.ID)
+		return httpx.WriteJSON(w, http.StatusCreated, show(p))
+	})
 }
 
 func (h handler) show(w http.ResponseWriter, r *http.Request) error {

@@ -242,6 +242,7 @@ func settings(function string) []string {
 		}
 	}
 	env["FIRESTORE_EMULATOR_HOST"] = "127.0.0.1:9"
+	env["PUBSUB_EMULATOR_HOST"] = "127.0.0.1:9"
 	env["SECRET_MANAGER_ENDPOINT"] = "127.0.0.1:9"
 	env["GITHUB_API_URL"] = "http://127.0.0.1:9"
 	var lines []string

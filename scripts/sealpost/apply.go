@@ -37,7 +37,7 @@ SEALPOST_TOKEN holds the identity token.`,
 	cmd.Flags().StringVar(&stateDir, "state-dir", defaultStateDir, "the state directory of the server on this machine")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		m, err := readManifest(file)
+		m, err := readManifest(cmd.Context(), file)
 		if err != nil {
 			return err
 		}
@@ -68,12 +68,12 @@ type client struct {
 // newClient returns a client of the server named, or of the one on this machine.
 func newClient(server, stateDir string) (client, error) {
 	if server == "" {
-		base, err := runningServer(stateDir)
+		running, err := runningServer(stateDir)
 		if err != nil {
 			return client{}, err
 		}
 		token, err := localToken(stateDir, auth.Grants{auth.AllProjects: {catalogue.Operator}})
-		return client{base: base, token: token}, err
+		return client{base: running.URL, token: token}, err
 	}
 	u, err := url.Parse(server)
 	if err != nil || u.Host == "" || u.Scheme != "https" && !auth.IsLoopbackAddress(u.Host) {
@@ -110,6 +110,12 @@ type problem httpx.Problem
 
 func (p problem) asError() error {
 	if _, known := fault.Lookup(p.Code); !known {
+		switch p.Status {
+		case http.StatusUnauthorized:
+			return fault.New(fault.AuthInvalid, "the server answered with status 401, and not as a server of Sealpost does: check --server, then SEALPOST_TOKEN")
+		case http.StatusForbidden:
+			return fault.New(fault.AuthDenied, "the server answered with status 403, and not as a server of Sealpost does: check --server, then SEALPOST_TOKEN")
+		}
 		return fault.New(fault.UpstreamFailed, "the server answered with status %d", p.Status)
 	}
 	err := fault.New(p.Code, "%s", p.Detail)
@@ -130,6 +136,7 @@ func (c client) send(ctx context.Context, method, path string, body []byte) ([]b
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Correlation-Id", sessionOf(ctx).id)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, nil, fault.New(fault.Unreachable, "the server at %s does not answer", c.base).WithCause(err)

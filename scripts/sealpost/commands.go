@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/httpx"
 	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
@@ -47,7 +48,10 @@ Nothing is written at GitHub. Exit code 4 tells of conflicts or invalid targets.
 			if err != nil {
 				return err
 			}
-			if err := printResult(cmd, *asJSON, result); err != nil {
+			if err := printResult(cmd, w, *asJSON, result); err != nil {
+				return err
+			}
+			if err := outage(result); err != nil {
 				return err
 			}
 			if result.Summary.Conflicts+result.Summary.Failed > 0 {
@@ -91,8 +95,14 @@ secrets as conflicts.`,
 			if err != nil && len(result.Results) == 0 {
 				return err
 			}
-			if printErr := printResult(cmd, *asJSON, result); printErr != nil {
+			if printErr := printResult(cmd, w, *asJSON, result); printErr != nil {
 				return printErr
+			}
+			if cmd.Context().Err() != nil {
+				if !*asJSON {
+					newScreen(cmd.ErrOrStderr(), plain(cmd)).interrupted(result)
+				}
+				return outcome(exitInterrupted)
 			}
 			if err == nil {
 				err = result.Refusal()
@@ -104,6 +114,28 @@ secrets as conflicts.`,
 		})
 	}
 	return cmd
+}
+
+// outage returns why a plan could not see all that it needs. What it does not
+// know is no finding.
+func outage(r syncer.Result) error {
+	for _, i := range r.Results {
+		if unseen(i) {
+			return fault.New(i.Code, "%s: %s", i.Target(), i.Reason)
+		}
+	}
+	return nil
+}
+
+// unseen reports whether nothing could be planned for a target because somebody
+// did not answer.
+func unseen(i syncer.Item) bool {
+	entry, _ := fault.Lookup(i.Code)
+	switch entry.Kind {
+	case fault.Unavailable, fault.Upstream, fault.Deadline, fault.Exhausted:
+		return i.Action == plan.Invalid
+	}
+	return false
 }
 
 // outcomeOf is the exit code of a sync that ran to its end.
@@ -152,7 +184,14 @@ Exit code 4 tells of failed targets or conflicts.`,
 	f.register(cmd)
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		w, err := openState(f)
+		c, err := loadConfig(nil)
+		if err != nil {
+			return err
+		}
+		if err := f.findState(cmd.Context()); err != nil {
+			return err
+		}
+		w, err := openState(cmd.Context(), f, c)
 		if err != nil {
 			return err
 		}
@@ -184,6 +223,7 @@ func withProject(cmd *cobra.Command, f projectFlags, find func(context.Context, 
 	if err != nil {
 		return err
 	}
+	req.CorrelationID = sessionOf(cmd.Context()).id
 	cmd.SetContext(pace.ToldOfQuota(cmd.Context())) // nobody sits and waits for an hour
 	w, err := open(cmd.Context(), f)
 	if err != nil {
@@ -202,10 +242,20 @@ func apply(ctx context.Context, w *workspace) (project.Project, error) {
 	return p, err
 }
 
-func printResult(cmd *cobra.Command, asJSON bool, result syncer.Result) error {
+// printResult prints what a plan or a sync came to, in the words of the command.
+func printResult(cmd *cobra.Command, w *workspace, asJSON bool, result syncer.Result) error {
+	result.Warnings = append(result.Warnings, w.warnings...)
+	for i, item := range result.Results {
+		problem := httpx.Problem{Code: item.Code, Remediation: item.Remediation}
+		result.Results[i].Remediation = advise(cmd, sessionOf(cmd.Context()), problem)
+	}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), result)
 	}
-	newScreen(cmd.OutOrStdout(), plain(cmd)).result(result)
+	s := newScreen(cmd.OutOrStdout(), plain(cmd))
+	s.result(result)
+	if len(w.manifest.Mappings()) == 0 {
+		s.printf("The manifest names no secrets: list them under secrets, or under an environment's.\n")
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealpost/sealpost/scripts/sealpost/local"
 	"github.com/sealpost/sealpost/shared/clock"
 	"github.com/sealpost/sealpost/shared/embedded/githubd"
 	"github.com/sealpost/sealpost/shared/fault"
@@ -48,6 +50,14 @@ names a file.`,
 	flags.BoolVar(&control, "control", false, "serve /_control/, by which tests make faults and look at values")
 	flags.Float64Var(&scale, "clock-scale", 1, "how many seconds pass for it in one second")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case token == "":
+			return usage(cmd, "--token is empty: the stand-in would let nobody in")
+		case !(scale > 0) || math.IsInf(scale, 0):
+			return usage(cmd, "--clock-scale must be above 0")
+		case latency < 0:
+			return usage(cmd, "--latency is below 0")
+		}
 		world, err := emulatedWorld(repositories, token)
 		if err != nil {
 			return err
@@ -94,7 +104,7 @@ func serveHub(cmd *cobra.Command, address string, hub http.Handler) error {
 	if err != nil {
 		return fault.New(fault.UsageInvalid, "the address %s is taken or cannot be used", address).WithCause(err)
 	}
-	server := &http.Server{Handler: hub, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: local.BoundBody(cmd.Context(), hub, local.BodyTime), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	newScreen(cmd.OutOrStdout(), plain(cmd)).printf("GitHub's stand-in is at http://%s. Ctrl-C stops.\n", listener.Addr())

@@ -12,13 +12,14 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sealpost/sealpost/shared/fault"
-	"github.com/sealpost/sealpost/shared/httpx"
 )
 
 func main() {
@@ -31,6 +32,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	ctx, session := newSession(ctx)
+	defer func() { _ = session.close() }() // each line was written when it was made
 
 	root := newRoot()
 	root.SetArgs(args)
@@ -39,18 +42,19 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.As(err, new(outcome)) {
-		report(stderr, cmd, err)
+		report(ctx, stderr, cmd, err)
 	}
 	return exitCode(ctx, err)
 }
 
 // report prints a failure: for people, or as the API's problem with --json.
-func report(stderr io.Writer, cmd *cobra.Command, err error) {
+func report(ctx context.Context, stderr io.Writer, cmd *cobra.Command, err error) {
+	problem := sessionOf(ctx).problem(ctx, cmd, err)
 	if asJSON, flagErr := cmd.Flags().GetBool("json"); flagErr == nil && asJSON {
-		_ = printJSON(stderr, httpx.ProblemOf(err, "")) // where stderr is gone, nobody can be told
+		_ = printJSON(stderr, problem) // where stderr is gone, nobody can be told
 		return
 	}
-	newScreen(stderr, plain(cmd)).failure(err)
+	newScreen(stderr, plain(cmd)).failure(problem)
 }
 
 // The exit codes.
@@ -107,13 +111,47 @@ drift, 5 refused by quota, 6 not permitted, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArguments,
+		Version:       version(),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
+	root.SetHelpCommand(helpCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().Bool("no-color", false, "print without colours (as NO_COLOR does)")
 	root.SetFlagErrorFunc(flagFault)
-	root.AddCommand(planCommand(), syncCommand(), statusCommand(), applyCommand(), serveCommand(), tokenCommand(), emulateCommand())
+	root.AddCommand(planCommand(), syncCommand(), statusCommand(), applyCommand(), serveCommand(), secretsCommand(), tokenCommand(), emulateCommand())
 	return root
+}
+
+// version is the module's version and, where the go command noted it, the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	text := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && !strings.Contains(text, s.Value[:min(12, len(s.Value))]) {
+			text += " (" + s.Value[:min(12, len(s.Value))] + ")"
+		}
+	}
+	return text
+}
+
+// helpCommand is the library's, but for a command that there is not.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || found == nil || len(rest) > 0 {
+				return noArguments(cmd.Root(), args)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
 }
 
 // flagWord is what the name of a flag looks like.
@@ -138,7 +176,8 @@ func flagFault(cmd *cobra.Command, err error) error {
 
 // usage is a fault of the command line.
 func usage(cmd *cobra.Command, format string, args ...any) error {
-	return fault.New(fault.UsageInvalid, format, args...).WithRemedy("See what the command takes.", cmd.CommandPath()+" --help")
+	entry, _ := fault.Lookup(fault.UsageInvalid)
+	return fault.New(fault.UsageInvalid, format, args...).WithRemedy(entry.Remedy, cmd.CommandPath()+" --help")
 }
 
 // noArguments refuses words that no command takes. It does not repeat them.

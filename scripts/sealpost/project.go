@@ -1,13 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +28,6 @@ import (
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/source"
 	"github.com/sealpost/sealpost/shared/syncer"
-	"github.com/sealpost/sealpost/shared/telemetry"
 )
 
 // projectFlags are the flags of the commands that work on a manifest from this
@@ -71,6 +72,7 @@ type workspace struct {
 	engine    *syncer.Engine
 	registrar *provisioning.Registrar
 	closers   []func() error
+	warnings  []string // of the state's own
 }
 
 func (w *workspace) close() {
@@ -79,76 +81,128 @@ func (w *workspace) close() {
 	}
 }
 
+// stateOf returns the state directory: by default beside the manifest.
+func (f *projectFlags) stateOf() string {
+	return cmp.Or(f.stateDir, filepath.Join(filepath.Dir(f.manifest), ".sealpost"))
+}
+
+// findState returns a [fault.ProjectNotFound] if there is no state to look at
+// yet, and makes none.
+func (f *projectFlags) findState(ctx context.Context) error {
+	m, err := readManifest(ctx, f.manifest)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(f.stateOf(), local.DatabaseFile)); errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.ProjectNotFound, "the project %s has no state in %s", m.Project, f.stateOf())
+	}
+	return nil
+}
+
 // openState opens the manifest and the state beside it.
-func openState(f projectFlags) (*workspace, error) {
-	m, err := readManifest(f.manifest)
+func openState(ctx context.Context, f projectFlags, c config.Config) (*workspace, error) {
+	m, err := readManifest(ctx, f.manifest)
 	if err != nil {
 		return nil, err
 	}
 	w := &workspace{manifest: m}
-	dir := f.stateDir
-	if dir == "" {
-		dir = filepath.Join(filepath.Dir(f.manifest), ".sealpost")
+	dir := f.stateOf()
+	if err := makeState(dir); err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.New(fault.ConfigInvalid, "the state directory %s cannot be made", dir).WithCause(err)
+	if err := sessionOf(ctx).openLog(filepath.Join(dir, "sealpost.log"), c.LogLevel); err != nil {
+		return nil, err
 	}
 	clk := clock.Real()
-	if w.store, err = sqlitedoc.Open(filepath.Join(dir, "sealpost.db"), clk); err != nil {
+	if w.store, err = sqlitedoc.Open(filepath.Join(dir, local.DatabaseFile), clk); err != nil {
 		return nil, err
 	}
 	w.closers = append(w.closers, w.store.Close)
-	log, err := w.openLog(filepath.Join(dir, "sealpost.log"))
-	if err != nil {
-		w.close()
-		return nil, err
-	}
+	log := sessionOf(ctx).log
 	recorder := audit.NewRecorder(log, audit.NewStore(w.store, 0), audit.NewLogSink(log.Handler()))
-	key := filepath.Join(dir, "fingerprint.key")
-	w.engine = &syncer.Engine{
-		Store: w.store, Audit: recorder, Clock: clk, Log: log,
-		Fingerprints: func(context.Context) (secret.FingerprintKey, error) { return local.FingerprintKey(key) },
-	}
+	w.engine = &syncer.Engine{Store: w.store, Audit: recorder, Clock: clk, Log: log}
 	w.registrar = &provisioning.Registrar{Store: w.store, Audit: recorder, Clock: clk}
 	return w, nil
 }
 
-func (w *workspace) openLog(path string) (*slog.Logger, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// openKey reads the key of the fingerprints, or makes it: a key that cannot be
+// read is told of before anything is planned.
+func (w *workspace) openKey(path string) error {
+	key, err := local.FingerprintKey(path)
 	if err != nil {
-		return nil, fault.New(fault.ConfigInvalid, "the log %s cannot be written", path).WithCause(err)
+		return err
 	}
-	w.closers = append(w.closers, file.Close)
-	return telemetry.NewLogger(file, telemetry.Options{}), nil
+	w.engine.Fingerprints = func(context.Context) (secret.FingerprintKey, error) { return key, nil }
+	if local.ReadableByOthers(path) {
+		w.warnings = append(w.warnings, path+" can be read by others, who can then try values against fingerprints: chmod 600 it")
+	}
+	return nil
 }
 
-func readManifest(path string) (manifest.Manifest, error) {
-	content, err := readFile(path, "manifest")
+func readManifest(ctx context.Context, path string) (manifest.Manifest, error) {
+	content, err := readFile(ctx, path, "manifest")
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
 	return manifest.Parse(content)
 }
 
-func readFile(path, what string) ([]byte, error) {
-	content, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fault.New(fault.UsageInvalid, "there is no %s at %s", what, path)
-	case err != nil:
-		return nil, fault.New(fault.UsageInvalid, "the %s at %s cannot be read", what, path).WithCause(err)
+// maxFileBytes is the largest file that is read: many times what a manifest or
+// an env file can need.
+const maxFileBytes = 4 << 20
+
+// readFile reads a file, which may be a pipe that somebody else writes. The end
+// of ctx ends the wait; what is left waiting then ends with the process.
+func readFile(ctx context.Context, path, what string) ([]byte, error) {
+	type outcome struct {
+		content []byte
+		err     error
 	}
-	return content, nil
+	read := make(chan outcome, 1)
+	go func() {
+		content, err := readBounded(path)
+		read <- outcome{content, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, fault.Wrap(fault.Canceled, "read the "+what, ctx.Err())
+	case o := <-read:
+		switch {
+		case errors.Is(o.err, fs.ErrNotExist):
+			return nil, fault.New(fault.UsageInvalid, "there is no %s at %s", what, path)
+		case errors.Is(o.err, fs.ErrPermission):
+			return nil, fault.New(fault.UsageInvalid, "the %s at %s cannot be read: permission denied", what, path).WithCause(o.err)
+		case o.err != nil:
+			return nil, fault.New(fault.UsageInvalid, "the %s at %s cannot be read", what, path).WithCause(o.err)
+		case len(o.content) > maxFileBytes:
+			return nil, fault.New(fault.UsageInvalid, "the %s at %s is larger than %d MiB", what, path, maxFileBytes>>20)
+		}
+		return o.content, nil
+	}
+}
+
+// readBounded reads at most one byte more than maxFileBytes.
+func readBounded(path string) (content []byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return io.ReadAll(io.LimitReader(file, maxFileBytes+1))
 }
 
 // open opens the workspace with all that a plan or a sync needs.
 func open(ctx context.Context, f projectFlags) (*workspace, error) {
-	c, err := loadConfig(map[string]string{"GITHUB_API_URL": f.gitHubURL, "SEALPOST_PACE": f.pace})
+	c, err := loadConfig([]override{{"GITHUB_API_URL", "--github-url", f.gitHubURL}, {"SEALPOST_PACE", "--pace", f.pace}})
 	if err != nil {
 		return nil, err
 	}
-	w, err := openState(f)
+	w, err := openState(ctx, f, c)
 	if err != nil {
+		return nil, err
+	}
+	if err := w.openKey(filepath.Join(f.stateOf(), "fingerprint.key")); err != nil {
+		w.close()
 		return nil, err
 	}
 	if err := w.connect(ctx, f, c); err != nil {
@@ -158,14 +212,33 @@ func open(ctx context.Context, f projectFlags) (*workspace, error) {
 	return w, nil
 }
 
-// loadConfig reads the environment; a flag that was given stands over it.
-func loadConfig(flags map[string]string) (config.Config, error) {
-	return config.Load(config.CLI, func(name string) (string, bool) {
-		if text := flags[name]; text != "" {
+// override is a flag that stands over a variable of the environment where it is given.
+type override struct{ variable, flag, value string }
+
+// loadConfig reads the environment and what stands over it. What is wrong with
+// a flag is told by the flag's name.
+func loadConfig(flags []override) (config.Config, error) {
+	given := map[string]string{}
+	var names []string // a variable and its flag, in turn
+	for _, o := range flags {
+		if o.value != "" {
+			given[o.variable] = o.value
+			names = append(names, o.variable, o.flag)
+		}
+	}
+	c, err := config.Load(config.CLI, func(name string) (string, bool) {
+		if text, ok := given[name]; ok {
 			return text, true
 		}
 		return config.Environ(name)
 	})
+	if err == nil {
+		return c, nil
+	}
+	if detail := strings.NewReplacer(names...).Replace(fault.Detail(err)); detail != fault.Detail(err) {
+		return c, fault.New(fault.UsageInvalid, "%s", detail)
+	}
+	return c, err
 }
 
 func (w *workspace) connect(ctx context.Context, f projectFlags, c config.Config) error {
@@ -177,7 +250,7 @@ func (w *workspace) connect(ctx context.Context, f projectFlags, c config.Config
 	if w.engine.Sources, err = w.sources(ctx, f); err != nil {
 		return err
 	}
-	credentials, err := gitHubCredentials(c)
+	credentials, err := gitHubCredentials(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -190,7 +263,7 @@ func (w *workspace) connect(ctx context.Context, f projectFlags, c config.Config
 	return nil
 }
 
-func gitHubCredentials(c config.Config) (ghapi.Credentials, error) {
+func gitHubCredentials(ctx context.Context, c config.Config) (ghapi.Credentials, error) {
 	credentials := ghapi.Credentials{Token: c.GitHubToken}
 	if !c.UsesApp() {
 		return credentials, nil
@@ -198,7 +271,7 @@ func gitHubCredentials(c config.Config) (ghapi.Credentials, error) {
 	if c.GitHubAppPrivateKey.File == "" {
 		return credentials, fault.New(fault.ConfigInvalid, "GITHUB_APP_PRIVATE_KEY must be file:<path> for this command")
 	}
-	key, err := readFile(c.GitHubAppPrivateKey.File, "App's private key")
+	key, err := readFile(ctx, c.GitHubAppPrivateKey.File, "App's private key")
 	if err != nil {
 		return credentials, err
 	}
@@ -222,7 +295,7 @@ func (w *workspace) sources(ctx context.Context, f projectFlags) (syncer.Sources
 	case f.envFile == "":
 		return nil, fault.New(fault.UsageInvalid, "the manifest names no source, so --env-file must say where the values are")
 	}
-	content, err := readFile(f.envFile, "env file")
+	content, err := readFile(ctx, f.envFile, "env file")
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +324,12 @@ func resolve(ctx context.Context, w *workspace) (project.Project, error) {
 
 // request returns the request that the flags make.
 func (f projectFlags) request() (syncer.Request, error) {
-	req := syncer.Request{Force: f.force, Prune: f.prune, MaxDeletions: f.deletions, Actor: actor(), CorrelationID: audit.NewID(clock.Real().Now())}
+	req := syncer.Request{Force: f.force, Prune: f.prune, MaxDeletions: f.deletions, Actor: actor()}
+	for flag, given := range map[string]bool{"secret": f.secrets != nil && len(f.secrets) == 0, "scope": f.scopes != nil && len(f.scopes) == 0} {
+		if given {
+			return req, fault.New(fault.UsageInvalid, "--%s is empty, which would mean all: name one, or leave the flag out", flag)
+		}
+	}
 	if f.deletions < 0 {
 		return req, fault.New(fault.UsageInvalid, "--max-deletions is below 0")
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/httpx"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
@@ -66,6 +67,8 @@ func cellOf(i syncer.Item) cell {
 		return cell{"excluded", quiet}
 	case i.Action == plan.Conflict:
 		return cell{"conflict", careful}
+	case unseen(i):
+		return cell{"not seen", bad}
 	case i.Action == plan.Invalid:
 		return cell{"invalid", bad}
 	case i.Action == plan.Unchanged:
@@ -156,12 +159,7 @@ func (s screen) reasons(items []syncer.Item) {
 	for _, g := range groups {
 		c := cellOf(g.item)
 		s.printf("%s %s: %s\n", s.paint(c.colour, c.text), abridge(g.targets), g.item.Reason)
-		for _, remedy := range g.item.Remediation {
-			s.printf("    → %s\n", remedy.Action)
-			if remedy.Command != "" {
-				s.printf("      %s\n", remedy.Command)
-			}
-		}
+		s.remedies(g.item.Remediation)
 	}
 }
 
@@ -172,6 +170,36 @@ func abridge(targets []string) string {
 		return strings.Join(targets, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(targets[:most], ", "), len(targets)-most)
+}
+
+// counts are what a summary for people tells apart, and the API's does not.
+type counts struct{ failed, unseen, unknown, notStarted int }
+
+func tally(items []syncer.Item) (n counts) {
+	for _, i := range items {
+		switch {
+		case i.Action == plan.Excluded, i.Action == plan.Conflict:
+		case unseen(i):
+			n.unseen++
+		case i.Status == syncer.ItemUnknown:
+			n.unknown++
+		case i.Status == syncer.ItemPending:
+			n.notStarted++
+		case i.Status == syncer.ItemFailed:
+			n.failed++
+		}
+	}
+	return n
+}
+
+// interrupted says how far a sync came that was told to stop.
+func (s screen) interrupted(r syncer.Result) {
+	sum, n := r.Summary, tally(r.Results)
+	text := fmt.Sprintf("%d written, %d not started", sum.Created+sum.Updated+sum.Deleted, n.notStarted)
+	if n.unknown > 0 {
+		text += fmt.Sprintf(", %d sent without an answer", n.unknown)
+	}
+	s.printf("%s: %s; run it again to go on\n", s.paint(careful, "interrupted"), text)
 }
 
 func (s screen) summary(r syncer.Result) {
@@ -194,7 +222,11 @@ func (s screen) summary(r syncer.Result) {
 	add(sum.Unchanged, "unchanged")
 	add(sum.Excluded, "excluded")
 	add(sum.Conflicts, "in conflict")
-	add(sum.Failed, tense("failed", "invalid"))
+	n := tally(r.Results)
+	add(n.failed, tense("failed", "invalid"))
+	add(n.unseen, "not seen")
+	add(n.unknown, "unknown")
+	add(n.notStarted, "not started")
 	if len(parts) == 0 {
 		parts = []string{"nothing to do"}
 	}
@@ -213,7 +245,10 @@ func (s screen) summary(r syncer.Result) {
 
 func (s screen) costs(r syncer.Result) string {
 	if r.Price != nil {
-		if r.Price.Requests == 0 {
+		switch {
+		case tally(r.Results).unseen > 0 && r.Price.Requests == 0:
+			return "What could not be seen may need writes."
+		case r.Price.Requests == 0:
 			return "No write is needed."
 		}
 		return fmt.Sprintf("Price: %d requests, %d points, about %s.", r.Price.Requests, r.Price.Points, round(time.Duration(r.Price.DurationMs)*time.Millisecond))
@@ -258,13 +293,23 @@ func (s screen) report(r syncer.Report) {
 	}
 }
 
-// failure prints an error with its remedies.
-func (s screen) failure(err error) {
-	s.printf("%s %s\n", s.paint(bad, "error"), fault.Detail(err))
-	for _, remedy := range fault.Remedies(err) {
-		s.printf("    → %s\n", remedy.Action)
-		if remedy.Command != "" {
-			s.printf("      %s\n", remedy.Command)
+// failure prints what went wrong, with its remedies.
+func (s screen) failure(p httpx.Problem) {
+	s.printf("%s %s\n", s.paint(bad, "error"), p.Detail)
+	s.remedies(p.Remediation)
+}
+
+// once leaves a code's general remedy out where a particular one has said the
+// same before it.
+func once(remedies []fault.Remedy) []fault.Remedy {
+	return slices.CompactFunc(remedies, func(a, b fault.Remedy) bool { return a.Action == b.Action })
+}
+
+func (s screen) remedies(steps []fault.Remedy) {
+	for _, step := range steps {
+		s.printf("    → %s\n", step.Action)
+		if step.Command != "" {
+			s.printf("      %s\n", pasteable(step.Command))
 		}
 	}
 }

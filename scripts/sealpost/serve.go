@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -19,13 +20,13 @@ import (
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/ghapi"
 	"github.com/sealpost/sealpost/shared/pace"
-	"github.com/sealpost/sealpost/shared/telemetry"
 )
 
 const (
 	defaultAddress  = "127.0.0.1:8080"
 	defaultStateDir = ".sealpost"
 	serverFile      = "server.json"
+	logFile         = "server.log"
 	issuerKeyFile   = "issuer.pem"
 	tokenLifetime   = 12 * time.Hour
 )
@@ -48,11 +49,11 @@ real one. Everything is kept in the state directory, for the next start.`,
 	cmd.Flags().StringVar(&stateDir, "state-dir", defaultStateDir, "where everything is kept")
 	cmd.Flags().BoolVar(&demo, "demo", false, "register a demo project and sync it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		options, closeLog, err := serverOptions(address, stateDir, demo)
+		options, release, err := serverOptions(cmd.Context(), address, stateDir, demo)
 		if err != nil {
 			return err
 		}
-		defer closeLog()
+		defer release()
 		s, err := local.Start(cmd.Context(), options)
 		if err != nil {
 			return err
@@ -62,26 +63,22 @@ real one. Everything is kept in the state directory, for the next start.`,
 	return cmd
 }
 
-// serverOptions prepares the server; its log goes to a file, so that the
-// terminal stays for people.
-func serverOptions(address, stateDir string, demo bool) (local.Options, func(), error) {
+// serverOptions prepares the server, and takes the state directory for it once
+// nothing else stands against the start. Its log goes to a file there, so that
+// the terminal stays for people.
+func serverOptions(ctx context.Context, address, stateDir string, demo bool) (_ local.Options, release func(), err error) {
+	if err := local.CheckAddress(address); err != nil {
+		return local.Options{}, nil, err
+	}
 	c, err := loadConfig(nil)
 	if err != nil {
 		return local.Options{}, nil, err
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
-		return local.Options{}, nil, fault.New(fault.ConfigInvalid, "the state directory %s cannot be made", stateDir).WithCause(err)
-	}
-	file, err := os.OpenFile(filepath.Join(stateDir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return local.Options{}, nil, fault.New(fault.ConfigInvalid, "the log in %s cannot be written", stateDir).WithCause(err)
-	}
 	o := local.Options{
-		StateDir: stateDir, Address: address, Clock: clock.Real(), Log: telemetry.NewLogger(file, telemetry.Options{Level: c.LogLevel}),
+		StateDir: stateDir, Address: address, Clock: clock.Real(),
 		GitHub: ghapi.Config{BaseURL: c.GitHubAPI, Mode: c.Pace},
 	}
-	if o.GitHub.Credentials, err = gitHubCredentials(c); err != nil {
-		_ = file.Close()
+	if o.GitHub.Credentials, err = gitHubCredentials(ctx, c); err != nil {
 		return local.Options{}, nil, err
 	}
 	if embedded := !usesGitHub(c); embedded {
@@ -90,10 +87,21 @@ func serverOptions(address, stateDir string, demo bool) (local.Options, func(), 
 			o.World, o.Latency = demoWorld(), demoLatency
 		}
 	} else if demo {
-		_ = file.Close()
 		return local.Options{}, nil, fault.New(fault.UsageInvalid, "--demo is for the embedded GitHub: unset GITHUB_TOKEN and GITHUB_APP_ID")
 	}
-	return o, func() { _ = file.Close() }, nil
+	if err := makeState(stateDir); err != nil {
+		return local.Options{}, nil, err
+	}
+	unlock, err := lockState(stateDir)
+	if err != nil {
+		return local.Options{}, nil, err
+	}
+	if err := sessionOf(ctx).openLog(filepath.Join(stateDir, logFile), c.LogLevel); err != nil {
+		unlock()
+		return local.Options{}, nil, err
+	}
+	o.Log = sessionOf(ctx).log
+	return o, unlock, nil
 }
 
 func usesGitHub(c config.Config) bool { return c.UsesApp() || c.UsesToken() }
@@ -101,19 +109,25 @@ func usesGitHub(c config.Config) bool { return c.UsesApp() || c.UsesToken() }
 func serveUntilDone(cmd *cobra.Command, s *local.Server, stateDir string, demo bool) (err error) {
 	ctx := cmd.Context()
 	screen := newScreen(cmd.OutOrStdout(), plain(cmd))
+	served := false
 	defer func() {
-		if closeErr := s.Close(); err == nil && closeErr != nil {
+		closeErr := s.Close()
+		switch {
+		case err == nil && closeErr != nil:
 			err = fault.Wrap(fault.Internal, "close the server", closeErr)
+		case served:
+			screen.printf("Stopped. Everything is kept in %s for the next start.\n", stateDir)
 		}
 	}()
-	if err := writeServerFile(stateDir, s.URL); err != nil {
+	if err := writeServerFile(stateDir, serverInfo{URL: s.URL, SecretsSocket: s.SecretsSocket}); err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(filepath.Join(stateDir, serverFile)) }()
 	if demo {
 		if err := runDemo(ctx, cmd, s, screen); err != nil {
 			if ctx.Err() != nil {
-				return nil
+				screen.printf("\nInterrupted before the demo was synced. The next start goes on from there.\n")
+				return outcome(exitInterrupted)
 			}
 			return err
 		}
@@ -123,9 +137,16 @@ func serveUntilDone(cmd *cobra.Command, s *local.Server, stateDir string, demo b
 		return err
 	}
 	announce(screen, s.URL, stateDir, token, demo)
+	s.Watch(screen.line)
 	<-ctx.Done()
-	screen.printf("\nStopped. Everything is kept in %s for the next start.\n", stateDir)
+	screen.printf("\nStopping: what is under way ends first.\n")
+	served = true
 	return nil
+}
+
+// line prints what has just happened.
+func (s screen) line(text string) {
+	s.printf("%s %s\n", s.paint(quiet, clock.Real().Now().Local().Format(time.TimeOnly)), text)
 }
 
 // announce says where the functions are and how to call one.
@@ -136,23 +157,27 @@ func announce(s screen, url, stateDir, token string, demo bool) {
 			s.printf("  %-7s %-30s %-14s role %s\n", r.Method, r.Path, f.Name, r.Role)
 		}
 	}
-	id := "PROJECT"
+	id, source := "PROJECT", "NAME"
 	if demo {
-		id = demoProject
+		id, source = demoProject, demoSource
 	}
 	s.printf("\nA token with the role operator, for %s:\n\n  export TOKEN=%s\n", strings.TrimSuffix(tokenLifetime.String(), "0m0s"), token)
 	s.printf("\nCall a function with it:\n\n  curl -s -H \"Authorization: Bearer $TOKEN\" '%s/github/secrets/sync/status?projectId=%s'\n", url, id)
 	s.printf("  curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{\"projectId\":\"%s\",\"dryRun\":true}' %s/github/secrets/sync\n", id, url)
-	s.printf("\nAnother token: sealpost token --role viewer --state-dir %s\nThe log is %s. Ctrl-C stops.\n", stateDir, filepath.Join(stateDir, "server.log"))
+	s.printf("\nFrom another terminal, a new version of a secret, and another token:\n\n")
+	s.printf("  %s\n", pasteable("sealpost secrets set "+source+" --state-dir "+stateDir))
+	s.printf("  %s\n", pasteable("sealpost token --role viewer --state-dir "+stateDir))
+	s.printf("\nThe log is %s. Ctrl-C stops.\n", filepath.Join(stateDir, logFile))
 }
 
 // serverInfo tells other commands of the server that runs on this machine.
 type serverInfo struct {
-	URL string `json:"url"`
+	URL           string `json:"url"`
+	SecretsSocket string `json:"secretsSocket"` // whole path
 }
 
-func writeServerFile(stateDir, url string) error {
-	content, err := json.Marshal(serverInfo{URL: url})
+func writeServerFile(stateDir string, info serverInfo) error {
+	content, err := json.Marshal(info)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(stateDir, serverFile), content, 0o600)
 	}
@@ -162,18 +187,21 @@ func writeServerFile(stateDir, url string) error {
 	return nil
 }
 
-// runningServer returns the URL of the server that uses the state directory.
-func runningServer(stateDir string) (string, error) {
+// runningServer returns where the server is that uses the state directory.
+func runningServer(stateDir string) (info serverInfo, err error) {
 	content, err := os.ReadFile(filepath.Join(stateDir, serverFile))
-	var info serverInfo
 	if err == nil {
 		err = json.Unmarshal(content, &info)
 	}
 	if err != nil {
-		return "", fault.New(fault.UsageInvalid, "no server runs with the state directory %s", stateDir).
-			WithRemedy("Start one in another terminal.", "sealpost serve").WithCause(err)
+		return serverInfo{}, noServer(stateDir, err)
 	}
-	return info.URL, nil
+	return info, nil
+}
+
+func noServer(stateDir string, cause error) error {
+	return fault.New(fault.UsageInvalid, "no server runs with the state directory %s", stateDir).
+		WithRemedy("Start one in another terminal: make run has a demo, sealpost serve has none.", "make run").WithCause(cause)
 }
 
 func tokenCommand() *cobra.Command {
@@ -213,11 +241,11 @@ func toRoles(texts []string) []catalogue.Role {
 
 // localToken mints a token with the key of the server that runs on this machine.
 func localToken(stateDir string, grants auth.Grants) (string, error) {
-	url, err := runningServer(stateDir)
+	server, err := runningServer(stateDir)
 	if err != nil {
 		return "", err
 	}
-	i, err := issuer.New(url+"/issuer", filepath.Join(stateDir, issuerKeyFile), clock.Real())
+	i, err := issuer.New(server.URL+"/issuer", filepath.Join(stateDir, issuerKeyFile), clock.Real())
 	if err != nil {
 		return "", err
 	}

@@ -35,6 +35,11 @@ const (
 	ProjectRemove   Operation = "project.unregister"
 )
 
+// Operations returns every operation once.
+func Operations() []Operation {
+	return []Operation{SyncIntent, SyncCompleted, SecretCreate, SecretUpdate, SecretDelete, ProjectRegister, ProjectUpdate, ProjectRemove}
+}
+
 // Result says how it went.
 type Result string
 

@@ -6,7 +6,11 @@
 // directory under functions/ and a row here.
 package catalogue
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/sealpost/sealpost/shared/event"
+)
 
 // Exposure says who can reach a function over the network.
 type Exposure string
@@ -69,6 +73,10 @@ type Function struct {
 	Schedule   string // cron line of the Scheduler job, in UTC; empty if none
 	MemoryMiB  int
 	TimeoutSec int
+
+	// MaxInstances bounds the instances of a function that asks GitHub: those of
+	// all such functions share what may be in flight. 0 for no bound.
+	MaxInstances int
 }
 
 var functions = []Function{
@@ -77,11 +85,15 @@ var functions = []Function{
 		Routes: []Route{{"GET", "/github/audit", Viewer}},
 	},
 	{
+		Name: "dispatcher", EntryPoint: "Dispatcher", Exposure: Private, MemoryMiB: 128, TimeoutSec: 60,
+		Routes: push("dispatcher"), Topic: event.DispatchTick, Schedule: "* * * * *",
+	},
+	{
 		Name: "health", EntryPoint: "Health", Exposure: Edge, MemoryMiB: 128, TimeoutSec: 10,
 		Routes: []Route{{"GET", "/healthz", Anyone}, {"GET", "/readyz", Anyone}},
 	},
 	{
-		Name: "projects", EntryPoint: "Projects", Exposure: Edge, MemoryMiB: 128, TimeoutSec: 60,
+		Name: "projects", EntryPoint: "Projects", Exposure: Edge, MemoryMiB: 128, TimeoutSec: 60, MaxInstances: 1,
 		Routes: []Route{
 			{"POST", "/projects", Operator},
 			{"GET", "/projects/{id}", Viewer},
@@ -90,14 +102,29 @@ var functions = []Function{
 		},
 	},
 	{
-		Name: "sync-secrets", EntryPoint: "SyncSecrets", Exposure: Edge, MemoryMiB: 256, TimeoutSec: 540,
+		Name: "scheduled-sync", EntryPoint: "ScheduledSync", Exposure: Private, MemoryMiB: 128, TimeoutSec: 300,
+		Routes: push("scheduled-sync"), Topic: event.SyncTick, Schedule: "0 */6 * * *",
+	},
+	{
+		Name: "secret-changed", EntryPoint: "SecretChanged", Exposure: Private, MemoryMiB: 128, TimeoutSec: 60,
+		Routes: push("secret-changed"), Topic: event.SecretEvents,
+	},
+	{
+		Name: "sync-secrets", EntryPoint: "SyncSecrets", Exposure: Edge, MemoryMiB: 256, TimeoutSec: 540, MaxInstances: 2,
 		Routes: []Route{{"POST", "/github/secrets/sync", Syncer}},
 	},
 	{
 		Name: "sync-status", EntryPoint: "SyncStatus", Exposure: Edge, MemoryMiB: 128, TimeoutSec: 30,
 		Routes: []Route{{"GET", "/github/secrets/sync/status", Viewer}},
 	},
+	{
+		Name: "sync-worker", EntryPoint: "SyncWorker", Exposure: Private, MemoryMiB: 128, TimeoutSec: 540, MaxInstances: 3,
+		Routes: push("sync-worker"), Topic: event.SyncRequests,
+	},
 }
+
+// push returns the route of a function that a subscription pushes to.
+func push(name string) []Route { return []Route{{"POST", "/push/" + name, Internal}} }
 
 // Functions returns every row, sorted by name.
 func Functions() []Function { return slices.Clone(functions) }

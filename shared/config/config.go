@@ -36,6 +36,7 @@ type Config struct {
 	StateDatabase         string // Firestore database id
 	AuditDatabase         string // Firestore database id
 	FirestoreEmulator     string // host:port, or empty for Firestore itself
+	PubSubEmulator        string // host:port, or empty for Pub/Sub itself
 	SecretManagerEndpoint string // host:port on loopback without TLS, or empty for Secret Manager itself
 	AuditRetentionDays    int
 	FingerprintKey        Reference
@@ -153,6 +154,9 @@ func (l *loader) checkProduction() {
 	}
 	if c.FirestoreEmulator != "" {
 		l.add("%s is set, which %s refuses", firestoreEmulator, env)
+	}
+	if c.PubSubEmulator != "" {
+		l.add("%s is set, which %s refuses", pubSubEmulator, env)
 	}
 	if c.SecretManagerEndpoint != "" {
 		l.add("%s is set, which %s refuses", secretManagerEndpoint, env)

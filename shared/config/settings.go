@@ -31,6 +31,7 @@ func (s Setting) readBy(reader string) bool { return slices.Contains(s.Readers, 
 // Names that are spoken of in more than one place.
 const (
 	firestoreEmulator     = "FIRESTORE_EMULATOR_HOST"
+	pubSubEmulator        = "PUBSUB_EMULATOR_HOST"
 	secretManagerEndpoint = "SECRET_MANAGER_ENDPOINT"
 	gitHubAPI             = "GITHUB_API_URL"
 	gitHubAppID           = "GITHUB_APP_ID"
@@ -42,9 +43,16 @@ const (
 )
 
 var (
-	functions     = []string{"audit-log", "health", "projects", "sync-secrets", "sync-status"}
-	authenticated = []string{"audit-log", "projects", "sync-secrets", "sync-status"}
-	gitHubUsers   = []string{"projects", "sync-secrets", CLI}
+	functions     = append([]string{"health"}, authenticated...)
+	authenticated = []string{
+		"audit-log", "dispatcher", "projects", "scheduled-sync", "secret-changed", "sync-secrets", "sync-status", "sync-worker",
+	}
+	// syncers open the engine.
+	syncers       = []string{"sync-secrets", "sync-worker"}
+	gitHubUsers   = append([]string{"projects", CLI}, syncers...)
+	publishers    = append([]string{"dispatcher", "secret-changed"}, syncers...)
+	secretReaders = append([]string{"dispatcher", "health", "projects", "secret-changed"}, syncers...)
+	auditors      = append([]string{"projects"}, syncers...) // record events
 )
 
 const referenceType = "projects/ID/secrets/NAME/versions/N, or file:PATH in dev"
@@ -68,12 +76,12 @@ var settings = []Setting{
 		set: matching(gcpProject, func(c *Config) *string { return &c.GCPProject }, "is not the id of a Google Cloud project"),
 	},
 	{
-		Name: "FIRESTORE_DATABASE_STATE", Type: "database id", Default: "sealpost-state", Readers: []string{"health", "projects", "sync-secrets", "sync-status"},
+		Name: "FIRESTORE_DATABASE_STATE", Type: "database id", Default: "sealpost-state", Readers: slices.DeleteFunc(slices.Clone(functions), func(name string) bool { return name == "audit-log" }),
 		Doc: "The database of projects, ledgers, marks and leases. It is apart from the audit's, since Firestore's IAM ends at the database.",
 		set: matching(database, func(c *Config) *string { return &c.StateDatabase }, "is not the id of a Firestore database"),
 	},
 	{
-		Name: "FIRESTORE_DATABASE_AUDIT", Type: "database id", Default: "sealpost-audit", Readers: []string{"audit-log", "health", "projects", "sync-secrets"},
+		Name: "FIRESTORE_DATABASE_AUDIT", Type: "database id", Default: "sealpost-audit", Readers: append([]string{"audit-log", "health"}, auditors...),
 		Doc: "The database of audit events.",
 		set: matching(database, func(c *Config) *string { return &c.AuditDatabase }, "is not the id of a Firestore database"),
 	},
@@ -83,7 +91,12 @@ var settings = []Setting{
 		set: matching(hostPort, func(c *Config) *string { return &c.FirestoreEmulator }, "is not host:port"),
 	},
 	{
-		Name: secretManagerEndpoint, Type: "host:port on loopback", Readers: []string{"health", "projects", "sync-secrets"},
+		Name: pubSubEmulator, Type: "host:port", Readers: publishers,
+		Doc: "An emulator to use in place of Pub/Sub. Refused in staging and production.",
+		set: matching(hostPort, func(c *Config) *string { return &c.PubSubEmulator }, "is not host:port"),
+	},
+	{
+		Name: secretManagerEndpoint, Type: "host:port on loopback", Readers: secretReaders,
 		Doc: "A stand-in for Secret Manager on this machine, without TLS. Refused in staging and production.",
 		set: setSecretManagerEndpoint,
 	},
@@ -93,7 +106,7 @@ var settings = []Setting{
 		set: setGitHubAPI,
 	},
 	{
-		Name: gitHubAppID, Type: "number", Readers: gitHubUsers, Example: "123456",
+		Name: gitHubAppID, Type: "number", Readers: append([]string{"dispatcher"}, gitHubUsers...), Example: "123456",
 		Doc: "The GitHub App that Sealpost acts as. It goes together with " + gitHubAppPrivateKey + "; the other way is " + gitHubToken + ".",
 		set: wholeNumber(func(c *Config) *int64 { return &c.GitHubAppID }, 1, 1<<53),
 	},
@@ -108,7 +121,7 @@ var settings = []Setting{
 		set: setGitHubToken,
 	},
 	{
-		Name: "SEALPOST_PACE", Type: "polite, fast or off", Default: string(pace.Polite), Readers: []string{"sync-secrets", CLI},
+		Name: "SEALPOST_PACE", Type: "polite, fast or off", Default: string(pace.Polite), Readers: append([]string{"dispatcher", CLI}, syncers...),
 		Doc: "How fast GitHub may be asked: a write a second, near its documented limit, or without limit for GitHub Enterprise Server.",
 		set: oneOf(func(c *Config) *pace.Mode { return &c.Pace }, pace.Polite, pace.Fast, pace.Off),
 	},
@@ -128,12 +141,12 @@ var settings = []Setting{
 		set: setBindings,
 	},
 	{
-		Name: fingerprintKey, Type: referenceType, Required: true, Readers: []string{"sync-secrets"}, Example: "projects/acme-sealpost-dev/secrets/sealpost-fingerprint-key/versions/1",
+		Name: fingerprintKey, Type: referenceType, Required: true, Readers: syncers, Example: "projects/acme-sealpost-dev/secrets/sealpost-fingerprint-key/versions/1",
 		Doc: "Where the key is under which the ledger keeps fingerprints of values, of at least 32 bytes. Another key makes every fingerprint unknown.",
 		set: reference(func(c *Config) *Reference { return &c.FingerprintKey }),
 	},
 	{
-		Name: "SEALPOST_AUDIT_RETENTION_DAYS", Type: "number of days", Default: "400", Readers: []string{"projects", "sync-secrets"},
+		Name: "SEALPOST_AUDIT_RETENTION_DAYS", Type: "number of days", Default: "400", Readers: auditors,
 		Doc: "How long an audit event is kept, from 1 to 3,650 days.",
 		set: wholeNumber(func(c *Config) *int { return &c.AuditRetentionDays }, 1, 3650),
 	},

@@ -117,7 +117,7 @@ func (q Query) Check() error {
 	if q.Limit < 1 || q.Limit > MaxListLimit {
 		return invalid("a listing of %s is limited to %d; 1 to %d are allowed", q.Collection, q.Limit, MaxListLimit)
 	}
-	ranged := ""
+	ranged, contained := "", ""
 	for _, filter := range q.Where {
 		if err := filter.check(); err != nil {
 			return invalid("a listing of %s: %s", q.Collection, err)
@@ -125,10 +125,20 @@ func (q Query) Check() error {
 		if filter.Op == Equal {
 			continue
 		}
+		if filter.Op == Contains {
+			if contained != "" {
+				return invalid("a listing of %s looks into two arrays, %s and %s", q.Collection, contained, filter.Path)
+			}
+			contained = filter.Path
+			continue
+		}
 		if ranged != "" && ranged != filter.Path {
 			return invalid("a listing of %s compares the order of two fields, %s and %s", q.Collection, ranged, filter.Path)
 		}
 		ranged = filter.Path
+	}
+	if contained != "" && (ranged != "" || q.OrderBy != nil) {
+		return invalid("a listing of %s looks into the array %s and is not by id", q.Collection, contained)
 	}
 	if q.OrderBy != nil {
 		if err := checkPath(q.OrderBy.Path); err != nil {
@@ -147,6 +157,10 @@ func (f Filter) check() error {
 	}
 	switch f.Op {
 	case Equal, Less, LessOrEqual, Greater, GreaterOrEqual:
+	case Contains:
+		if _, text := f.Value.(string); !text {
+			return fmt.Errorf("filter %s looks for a %T in an array; only text can be looked for", f.Path, f.Value)
+		}
 	default:
 		return fmt.Errorf("filter %s has no such operator %q", f.Path, f.Op)
 	}

@@ -23,7 +23,8 @@ type Counts struct {
 type Shape struct {
 	Collection string
 	Equal      string // paths of the equality filters, sorted, joined by commas
-	Range      string // path of the other filters; empty if there is none
+	Contains   string // path of the array that is looked into; empty if there is none
+	Range      string // path of the filters that compare order; empty if there is none
 	OrderBy    string // empty: by id
 	Descending bool
 }
@@ -68,7 +69,7 @@ func (c *Counting) Shapes() []Shape {
 	}
 	slices.SortFunc(shapes, func(a, b Shape) int {
 		return cmp.Or(cmp.Compare(a.Collection, b.Collection), cmp.Compare(a.Equal, b.Equal),
-			cmp.Compare(a.Range, b.Range), cmp.Compare(a.OrderBy, b.OrderBy))
+			cmp.Compare(a.Contains, b.Contains), cmp.Compare(a.Range, b.Range), cmp.Compare(a.OrderBy, b.OrderBy))
 	})
 	return shapes
 }
@@ -123,9 +124,12 @@ func ShapeOf(query Query) Shape {
 	shape := Shape{Collection: query.Collection}
 	var equal []string
 	for _, filter := range query.Where {
-		if filter.Op == Equal {
+		switch filter.Op {
+		case Equal:
 			equal = append(equal, filter.Path)
-		} else {
+		case Contains:
+			shape.Contains = filter.Path
+		default:
 			shape.Range = filter.Path
 		}
 	}

@@ -86,6 +86,7 @@ func TestShapes(t *testing.T) {
 		{Collection: "things", Limit: 1, OrderBy: &docstore.Order{Path: "at", Descending: true}, Where: []docstore.Filter{
 			equal("a"), {Path: "at", Op: docstore.Greater, Value: "x"}, {Path: "at", Op: docstore.Less, Value: "y"}}},
 		{Collection: "others", Limit: 1, OrderBy: &docstore.Order{Path: "at"}},
+		{Collection: "things", Limit: 1, Where: []docstore.Filter{equal("a"), {Path: "list", Op: docstore.Contains, Value: "x"}}},
 	} {
 		if _, err := store.List(t.Context(), query); err != nil {
 			t.Fatal(err)
@@ -95,6 +96,7 @@ func TestShapes(t *testing.T) {
 		{Collection: "others", OrderBy: "at"},
 		{Collection: "things"},
 		{Collection: "things", Equal: "a", Range: "at", OrderBy: "at", Descending: true},
+		{Collection: "things", Equal: "a", Contains: "list"},
 		{Collection: "things", Equal: "a,b"},
 	}
 	if got := store.Shapes(); !slices.Equal(got, want) {

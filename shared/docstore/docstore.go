@@ -136,16 +136,20 @@ const (
 	LessOrEqual    Op = "<="
 	Greater        Op = ">"
 	GreaterOrEqual Op = ">="
+	Contains       Op = "contains" // the field is an array, and the value, a text, one of its elements
 )
 
 // Filter keeps documents whose field compares so with the value. The path is
 // dotted for nested maps; only names of letters, digits and underscores can be
 // asked for. A document without the field does not match. Values of different types never
 // match, where int64 and float64 are one type. Text is ordered by its bytes.
+//
+// A query has at most one filter Contains, and then no others but Equal:
+// Firestore has no index over two arrays.
 type Filter struct {
 	Path  string
 	Op    Op
-	Value any // string, int64, bool or time.Time
+	Value any // string, int64, bool or time.Time; string only with Contains
 }
 
 // Order sorts by a field; ties go by id in the same direction. A document
@@ -161,7 +165,7 @@ type Order struct {
 type Query struct {
 	Collection string
 	Where      []Filter
-	OrderBy    *Order // nil: by id. With filters other than Equal, which are on one field, by that field.
+	OrderBy    *Order // nil: by id. With filters that compare order, which are on one field, by that field. With Contains, by id.
 	Limit      int    // 1 to MaxListLimit
 	Cursor     string // Page.Next of the page before; empty for the first
 }

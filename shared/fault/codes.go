@@ -40,6 +40,12 @@ const (
 	Unreachable        Code = "REQUEST_DEPENDENCY_UNAVAILABLE"
 	AuditUnavailable   Code = "REQUEST_AUDIT_UNAVAILABLE"
 	SchemaTooNew       Code = "REQUEST_STORED_SCHEMA_TOO_NEW"
+	StateDamaged       Code = "REQUEST_STATE_DAMAGED"
+
+	IdempotencyKeyInvalid Code = "REQUEST_IDEMPOTENCY_KEY_INVALID"
+	IdempotencyKeyReused  Code = "REQUEST_IDEMPOTENCY_KEY_REUSED"
+	RequestInFlight       Code = "REQUEST_IN_FLIGHT"
+	AnswerNotKept         Code = "REQUEST_ANSWER_NOT_KEPT"
 )
 
 // Codes of who is asking.
@@ -59,6 +65,7 @@ const (
 	SecretConflict      Code = "GITHUB_SECRETS_CONFLICT"
 	SyncInProgress      Code = "GITHUB_SECRETS_SYNC_IN_PROGRESS"
 	LeaseLost           Code = "GITHUB_SECRETS_LEASE_LOST"
+	QueueFull           Code = "GITHUB_SECRETS_QUEUE_FULL"
 	ValueTooLarge       Code = "GITHUB_SECRETS_VALUE_TOO_LARGE"
 	ValueEmpty          Code = "GITHUB_SECRETS_VALUE_EMPTY"
 	NameInvalid         Code = "GITHUB_SECRETS_NAME_INVALID"
@@ -93,19 +100,24 @@ var registry = []Entry{
 	{RequestThrottled, Exhausted, "Too many requests", "Wait as long as retryAfter says, then repeat the request."},
 	{RequestTimeout, Deadline, "The request took longer than it may", "Repeat the request: it goes on from where it stopped."},
 	{RequestCanceled, Canceled, "The caller went away before the answer", "Repeat the request: it goes on from where it stopped."},
-	{ProjectNotFound, NotFound, "No such project", "List the registered projects, or register this one from its manifest with sealpost apply."},
+	{ProjectNotFound, NotFound, "No such project", "Check the project's id, or register the project from its manifest with sealpost apply."},
 	{ProjectExists, Exists, "The project is registered already", "Change it with PUT /projects/{id}, or with sealpost apply."},
 	{ManifestInvalid, Unprocessable, "The manifest has faults", "Correct the lines that the detail names; nothing was changed."},
 	{EnvFileInvalid, Unprocessable, "The env file has faults", "Correct the lines that the detail names; nothing was changed."},
-	{ConfigInvalid, Unprocessable, "The configuration has faults", "Set the variables that the detail names; .env.example documents each."},
+	{ConfigInvalid, Unprocessable, "The configuration has faults", "Correct what the detail names; .env.example documents each variable."},
 	{UsageInvalid, Invalid, "The command was not understood", "Run the command with --help."},
 	{InternalError, Internal, "Sealpost failed", "Report the correlation id: the log has the cause under it."},
 	{UpstreamFailed, Upstream, "A system that Sealpost depends on answered with an error", "Repeat the request later; the log has more under the correlation id."},
 	{Unreachable, Unavailable, "A system that Sealpost depends on did not answer", "Repeat the request later; GET /readyz shows the state of each dependency."},
 	{AuditUnavailable, Unavailable, "The audit could not be recorded, so nothing was written", "Restore the audit store or the log; Sealpost never writes what it cannot record."},
 	{SchemaTooNew, Internal, "A document was written by a newer version of Sealpost", "Deploy a version at least as new as the one that wrote the document."},
+	{StateDamaged, Internal, "What is stored is damaged", "Restore it from a copy, or move it away to start anew: what was written before then shows as conflicts."},
+	{IdempotencyKeyInvalid, Invalid, "The Idempotency-Key cannot be used", "Send one Idempotency-Key of 1 to 255 printable ASCII characters, such as a UUID in double quotes."},
+	{IdempotencyKeyReused, Unprocessable, "The Idempotency-Key belongs to another request", "Make a new key for each new request; a repeat has the same body, byte for byte."},
+	{RequestInFlight, Conflict, "A request with this Idempotency-Key is under way", "Wait as long as retryAfter says, then repeat the request: it gets the other's answer."},
+	{AnswerNotKept, Conflict, "The request was carried out, but its answer could not be kept", "Read the state with a GET; under a new key the request is carried out again."},
 
-	{AuthRequired, Unauthenticated, "A token is needed", "Send an identity token in the header Authorization: Bearer."},
+	{AuthRequired, Unauthenticated, "A token is needed", "Send an identity token as a Bearer token in the Authorization header."},
 	{AuthInvalid, Unauthenticated, "The token was not accepted", "Ask for a new token from a configured issuer, for this audience."},
 	{AuthExpired, Unauthenticated, "The token is expired or not valid yet", "Ask for a new token; check the clock of the machine that made it."},
 	{AuthDenied, Denied, "The caller lacks the role that this needs", "Ask an operator of the project for the role that the detail names."},
@@ -117,10 +129,11 @@ var registry = []Entry{
 	{SecretConflict, Conflict, "A target exists that Sealpost did not write", "Compare it, then take it over with force, or exclude it."},
 	{SyncInProgress, Conflict, "Another sync of this repository or organisation is running", "Wait for it: before it ends it plans again and takes up this request."},
 	{LeaseLost, Conflict, "The sync lost its right to write and stopped", "Repeat the sync: it goes on from the ledger."},
+	{QueueFull, Exhausted, "Too many requests wait for this repository or organisation", "Wait until some are done: the status tells how many there are."},
 	{ValueTooLarge, TooLarge, "The value is over GitHub's limit of 48 KB", "Store a shorter value, or encrypt a file in the repository and keep its passphrase as the secret."},
 	{ValueEmpty, Unprocessable, "The value is empty", "Add a version with a value; GitHub does not keep empty secrets usefully."},
 	{NameInvalid, Unprocessable, "The name breaks GitHub's rules", "Use letters, digits and underscores; no digit first, and not GITHUB_ at the start."},
-	{ScopeInvalid, Unprocessable, "There is no such scope", "Use actions, codespaces, dependabot, environment:<name>, org-actions, org-codespaces, org-dependabot or cloudflare:<worker>."},
+	{ScopeInvalid, Unprocessable, "There is no such scope", "Use actions, codespaces, dependabot, environment:<name>, org-actions, org-codespaces or org-dependabot."},
 	{PatternInvalid, Unprocessable, "The exclusion pattern is not valid", "Use letters, digits and underscores, with * for any run of characters and ? for one."},
 	{CapacityExceeded, Unprocessable, "The target cannot hold that many secrets", "Remove secrets from the target, or share some of them as organisation secrets."},
 	{PermissionMissing, Denied, "The GitHub App or token lacks a permission", "Grant the permission that the detail names and accept it in the installation."},
@@ -133,9 +146,9 @@ var registry = []Entry{
 	{SourceDisabled, Unprocessable, "The newest version of the source is disabled", "Enable it, add a new version, or allow rollback."},
 	{SourceDestroyed, Unprocessable, "The newest version of the source is destroyed", "Add a new version, or allow rollback."},
 	{SourceUnavailable, Unavailable, "Secret Manager did not answer as it should", "Repeat the sync later."},
-	{ContainerOwned, Conflict, "Another project owns this repository, organisation or worker", "Unregister the other project, or move the mappings there."},
+	{ContainerOwned, Conflict, "Another project owns this repository, organisation or worker", "Unregister the other project with DELETE /projects/{id}, or move the mappings there."},
 	{OrgGrantMissing, Denied, "The project may not write organisation secrets", "Let an operator grant the organisation to the project."},
-	{DeletionBudget, Conflict, "The sync would delete more than it may unasked", "Look at the plan; allow it with an explicit yes."},
+	{DeletionBudget, Conflict, "The sync would delete more than it may unasked", "Look at the plan; if it is right, allow that many deletions with maxDeletions."},
 	{DowngradeRefused, Conflict, "The source's version is lower than the one that was written", "Add a new version with the old value, or allow rollback after disabling the newer version."},
 }
 

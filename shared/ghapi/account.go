@@ -44,6 +44,7 @@ type line struct {
 type account struct {
 	line
 	pacer  *pace.Pacer
+	budget pace.Budget // nil: the identity is this process's alone
 	tokens tokens
 	cache  cache
 	quota  quota
@@ -52,8 +53,8 @@ type account struct {
 	api *github.Client
 }
 
-func newAccount(l line, mode pace.Mode, t tokens) *account {
-	a := &account{line: l, pacer: pace.New(mode, l.clock), tokens: t}
+func newAccount(l line, mode pace.Mode, t tokens, budget pace.Budget, workers int) *account {
+	a := &account{line: l, pacer: pace.NewShared(mode, l.clock, budget, workers), budget: budget, tokens: t}
 	a.web = &http.Client{Transport: a, CheckRedirect: checkRedirect}
 	a.api = github.NewClient(a.web)
 	a.api.BaseURL, a.api.UserAgent = l.base, l.userAgent
@@ -206,6 +207,7 @@ func (a *account) attempt(req *http.Request, body []byte, refused *token) (*toke
 			reset = a.clock.Now().Add(f.untilReset)
 		}
 		grant.Refused(f.retryAfter, reset)
+		_ = a.pacer.Tell(context.WithoutCancel(req.Context())) // or else with its next draw
 	}
 	return shown, answer, err
 }
@@ -246,6 +248,7 @@ func (a *account) send(ctx context.Context, req *http.Request, body []byte, show
 		return nil, err
 	}
 	a.quota.note(answer, a.clock.Now())
+	a.noteQuota()
 	if answer.StatusCode == http.StatusNotModified && known != nil {
 		content = known.content
 		known.complete(answer)

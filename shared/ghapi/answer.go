@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/syncer"
 )
 
 // reason is why a request failed: a closed set, so that no words of GitHub's
@@ -207,6 +208,26 @@ func explain(op, about string, err error) error {
 	}
 	// net/http and go-github quote what they could not read.
 	return explain(op, about, &failure{reason: garbled})
+}
+
+// explainWrite explains what went wrong with a write. A request that was sent
+// ends in an answer or in a [failure]: any other error stopped it before.
+func explainWrite(op, about string, err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return explain(op, about, err)
+	}
+	return syncer.NotSent(explain(op, about, err))
+}
+
+// apart explains what went wrong with a request that another one waits for. It
+// hides the failure, which is none of the other's: that one was not sent.
+func apart(op, about string, err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return f.fault(about).WithOp(op).WithCause(errors.New(f.Error()))
+	}
+	return explain(op, about, err)
 }
 
 // fault gives a failure its code.

@@ -14,6 +14,9 @@ import (
 // others wait for that. So there is no goroutine that could outlive a request.
 type cell[T any] struct {
 	clock clock.Clock
+	// apart: each has a question of its own, which only a good answer settles for
+	// the others. Else a failure is theirs too.
+	apart bool
 
 	mu     sync.Mutex
 	value  *T
@@ -47,7 +50,7 @@ func (c *cell[T]) get(ctx context.Context, unwanted *T, fetch fetch[T]) (*T, err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if f.err == nil || !ownFault(f.err) {
+		if f.err == nil || !c.apart && !ownFault(f.err) {
 			return f.value, f.err
 		}
 	}
@@ -95,6 +98,7 @@ func (c *cell[T]) land(ctx context.Context, f *flight[T], fetch fetch[T]) {
 // cells are cells by name.
 type cells[T any] struct {
 	clock clock.Clock
+	apart bool
 
 	mu sync.Mutex
 	m  map[string]*cell[T]
@@ -107,7 +111,7 @@ func (c *cells[T]) at(name string) *cell[T] {
 		c.m = map[string]*cell[T]{}
 	}
 	if c.m[name] == nil {
-		c.m[name] = &cell[T]{clock: c.clock}
+		c.m[name] = &cell[T]{clock: c.clock, apart: c.apart}
 	}
 	return c.m[name]
 }

@@ -37,10 +37,15 @@ type Config struct {
 	// addresses are accepted.
 	BaseURL     string
 	Credentials Credentials
-	Mode        pace.Mode         // pace.Polite if empty
-	Clock       clock.Clock       // the machine's if nil
-	Transport   http.RoundTripper // what carries the requests; nil is a tuned http.Transport
-	UserAgent   string            // "sealpost" if empty; GitHub refuses requests without any
+	Mode        pace.Mode   // pace.Polite if empty
+	Clock       clock.Clock // the machine's if nil
+	// Budget returns what an identity's pace is drawn from, if other processes
+	// work under it too, or nil. It is asked once for each identity. See
+	// [Credentials.Identity].
+	Budget    func(identity string) pace.Budget
+	Workers   int               // processes that share a budget, at the most; 1 if 0
+	Transport http.RoundTripper // what carries the requests; nil is a tuned http.Transport
+	UserAgent string            // "sealpost" if empty; GitHub refuses requests without any
 }
 
 // Credentials are either a token or a GitHub App.
@@ -58,16 +63,16 @@ type App struct {
 // Client implements [syncer.Targets] and resolves names to ids. It is safe for
 // concurrent use.
 type Client struct {
-	clock clock.Clock
-	line  line
-	mode  pace.Mode
+	clock  clock.Clock
+	line   line
+	config Config
 
 	single *account // serves everything, where the credentials are a token
 	app    *account // asks for installations and their tokens, where they are an App
 
 	mu            sync.Mutex
 	installations map[int64]*account
-	installed     cells[int64] // installation ids, by owner
+	installed     cells[int64] // installation ids, by owner and repository
 	keys          cells[sealKey]
 }
 
@@ -80,14 +85,15 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{clock: config.Clock, mode: config.Mode, installations: map[int64]*account{}}
+	c := &Client{clock: config.Clock, config: config, installations: map[int64]*account{}}
 	if c.clock == nil {
 		c.clock = clock.Real()
 	}
-	if c.mode == "" {
-		c.mode = pace.Polite
+	if c.config.Mode == "" {
+		c.config.Mode = pace.Polite
 	}
 	c.installed.clock, c.keys.clock = c.clock, c.clock
+	c.installed.apart = true
 	c.line = line{base: base, transport: config.Transport, clock: c.clock, userAgent: config.UserAgent}
 	if c.line.transport == nil {
 		c.line.transport = newTransport()
@@ -107,15 +113,28 @@ func (c *Client) identify(credentials Credentials) error {
 	case hasToken == (credentials.App != nil):
 		return fault.New(fault.ConfigInvalid, "the credentials for GitHub must be either a token or an App")
 	case hasToken:
-		c.single = newAccount(c.line, c.mode, fixedToken(credentials.Token))
+		c.single = c.shared("", fixedToken(credentials.Token))
 		return nil
 	}
 	signer, err := newAppSigner(*credentials.App, c.clock)
 	if err != nil {
 		return err
 	}
-	c.app = newAccount(c.line, c.mode, signer)
+	c.app = newAccount(c.line, c.config.Mode, signer, nil, 1)
 	return nil
+}
+
+// shared returns the account that serves an owner's containers.
+func (c *Client) shared(owner string, t tokens) *account {
+	var budget pace.Budget
+	if c.config.Budget != nil {
+		budget = c.config.Budget(c.config.Credentials.Identity(owner))
+	}
+	workers := c.config.Workers
+	if budget == nil {
+		workers = 1
+	}
+	return newAccount(c.line, c.config.Mode, t, budget, workers)
 }
 
 // Close closes the connections that are kept for later requests.

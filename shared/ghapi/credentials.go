@@ -108,6 +108,8 @@ func (c *Client) account(ctx context.Context, kind project.ContainerKind, owner,
 	if c.single != nil {
 		return c.single, nil
 	}
+	// GitHub is asked about the repository: where it is the App's, that settles it
+	// for the owner; where it is not, that says nothing about another.
 	id, err := c.installed.at(strings.ToLower(owner)).get(ctx, nil, func(ctx context.Context) (*int64, time.Time, error) {
 		id, err := c.findInstallation(ctx, kind, owner, name)
 		return &id, c.clock.Now().Add(installationLife), err
@@ -115,7 +117,7 @@ func (c *Client) account(ctx context.Context, kind project.ContainerKind, owner,
 	if err != nil {
 		return nil, err
 	}
-	return c.installation(*id), nil
+	return c.installation(*id, owner), nil
 }
 
 // installationLife is how long an installation is believed to be the present
@@ -137,11 +139,11 @@ func (c *Client) findInstallation(ctx context.Context, kind project.ContainerKin
 	return found.GetID(), nil
 }
 
-func (c *Client) installation(id int64) *account {
+func (c *Client) installation(id int64, owner string) *account {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.installations[id] == nil {
-		c.installations[id] = newAccount(c.line, c.mode, c.installationTokens(id))
+		c.installations[id] = c.shared(owner, c.installationTokens(id))
 	}
 	return c.installations[id]
 }
@@ -166,7 +168,7 @@ func (c *Client) createToken(ctx context.Context, id int64) (*token, time.Time, 
 	asked := c.clock.Now()
 	made, response, err := c.app.api.Apps.CreateInstallationToken(unguarded(ctx), id, nil)
 	if err != nil {
-		return nil, time.Time{}, explain("ghapi: create an installation's token", "the App's installation", err)
+		return nil, time.Time{}, apart("ghapi: create an installation's token", "the App's installation", err)
 	}
 	if made.GetToken() == "" {
 		return nil, time.Time{}, fault.New(fault.GitHubUnavailable, "GitHub's answer held no token")

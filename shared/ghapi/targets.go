@@ -57,11 +57,12 @@ func (c *Client) place(ctx context.Context, container project.Container, scope s
 }
 
 const (
-	pageSize = 100
 	// maxPages is above every capacity that GitHub documents.
 	maxPages = 50
 	// pagesAtOnce keeps one long list from filling the pace.
 	pagesAtOnce = 8
+	// listAttempts is how often a list is fetched that somebody changes meanwhile.
+	listAttempts = 3
 )
 
 // page is one page of a list.
@@ -73,20 +74,38 @@ type page struct {
 }
 
 // List implements [syncer.Targets]. The pages after the first are fetched side
-// by side.
+// by side. What is added meanwhile moves others to the next page, where they
+// are met again; what is removed moves others to the page before, where they may
+// be missed. So a list with fewer secrets than GitHub tells is fetched again.
 func (c *Client) List(ctx context.Context, container project.Container, scope secret.Scope) (plan.Listing, error) {
 	op := fmt.Sprintf("ghapi: list %s of %s", scope, container)
 	p, err := c.place(ctx, container, scope)
 	if err != nil {
 		return plan.Listing{}, explain(op, p.about, err)
 	}
-	pages, err := p.pages(ctx)
-	if err != nil {
-		return plan.Listing{}, explain(op, p.about, err)
+	for range listAttempts {
+		pages, err := p.pages(ctx)
+		if err != nil {
+			return plan.Listing{}, explain(op, p.about, err)
+		}
+		if listing, whole := listingOf(pages); whole {
+			return listing, nil
+		}
 	}
-	listing := plan.Listing{At: pages[0].at}
-	seen := map[secret.Name]bool{} // what is added meanwhile moves others to the next page
+	return plan.Listing{}, fault.New(fault.GitHubUnavailable, "the list of %s changed each time while it was fetched", p.about).WithOp(op)
+}
+
+// listingOf puts pages together, and reports whether none of the secrets that
+// GitHub tells is missing.
+func listingOf(pages []page) (listing plan.Listing, whole bool) {
+	listing.At = pages[0].at
+	seen := map[secret.Name]bool{}
+	total := 0
 	for _, page := range pages {
+		if page.at.After(listing.Ended) {
+			listing.Ended = page.at
+		}
+		total = max(total, page.total)
 		for _, s := range page.secrets {
 			if name := secret.Name(strings.ToUpper(s.Name)); !seen[name] {
 				seen[name] = true
@@ -96,7 +115,7 @@ func (c *Client) List(ctx context.Context, container project.Container, scope se
 			}
 		}
 	}
-	return listing, nil
+	return listing, len(seen) >= total
 }
 
 func (p place) pages(ctx context.Context) ([]page, error) {
@@ -104,7 +123,7 @@ func (p place) pages(ctx context.Context) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages := make([]page, min(maxPages, max(1, (first.total+pageSize-1)/pageSize)))
+	pages := make([]page, min(maxPages, max(1, (first.total+plan.PageSize-1)/plan.PageSize)))
 	pages[0] = first
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(pagesAtOnce)
@@ -129,7 +148,7 @@ func (p place) pages(ctx context.Context) ([]page, error) {
 
 func (p place) page(ctx context.Context, number int) (page, error) {
 	var secrets github.Secrets
-	said, err := p.account.get(ctx, fmt.Sprintf("%s?per_page=%d&page=%d", p.path, pageSize, number), &secrets)
+	said, err := p.account.get(ctx, fmt.Sprintf("%s?per_page=%d&page=%d", p.path, plan.PageSize, number), &secrets)
 	if err != nil {
 		return page{}, err
 	}
@@ -164,31 +183,31 @@ func (c *Client) Prepare(ctx context.Context, container project.Container, scope
 func (c *Client) Put(ctx context.Context, container project.Container, w syncer.Put) (syncer.Receipt, error) {
 	op := fmt.Sprintf("ghapi: put %s to %s of %s", w.Name, w.Scope, container)
 	if w.Value.Len() > secret.MaxValueBytes {
-		return syncer.Receipt{}, fault.New(fault.ValueTooLarge, "the value of %s has %d bytes; GitHub takes %d", w.Name, w.Value.Len(), secret.MaxValueBytes).WithOp(op)
+		return syncer.Receipt{}, syncer.NotSent(fault.New(fault.ValueTooLarge, "the value of %s has %d bytes; GitHub takes %d", w.Name, w.Value.Len(), secret.MaxValueBytes).WithOp(op))
 	}
 	p, err := c.place(ctx, container, w.Scope)
 	if err != nil {
-		return syncer.Receipt{}, explain(op, p.about, err)
+		return syncer.Receipt{}, syncer.NotSent(explain(op, p.about, err))
 	}
 	body, err := newPutBody(w)
 	if err != nil {
-		return syncer.Receipt{}, explain(op, p.about, err)
+		return syncer.Receipt{}, syncer.NotSent(explain(op, p.about, err))
 	}
 	key, err := c.key(ctx, p, nil)
 	if err != nil {
-		return syncer.Receipt{}, explain(op, p.about, err)
+		return syncer.Receipt{}, syncer.NotSent(explain(op, p.about, err))
 	}
 	receipt, err := p.put(ctx, w, key, body)
 	var f *failure
 	if !errors.As(err, &f) || f.status != http.StatusUnprocessableEntity || f.reason != unopenable && f.reason != rejected {
-		return receipt, explain(op, p.about, err)
+		return receipt, explainWrite(op, p.about, err)
 	}
 	fresh, keyErr := c.key(ctx, p, key)
 	if keyErr != nil || fresh.id == key.id {
 		return syncer.Receipt{}, explain(op, p.about, err) // the key was not what was wrong, as far as can be told
 	}
 	receipt, err = p.put(ctx, w, fresh, body)
-	return receipt, explain(op, p.about, err)
+	return receipt, explainWrite(op, p.about, err)
 }
 
 // newPutBody returns all but the sealed value. An organisation's secret always
@@ -226,7 +245,7 @@ func (c *Client) Delete(ctx context.Context, container project.Container, scope 
 	op := fmt.Sprintf("ghapi: delete %s from %s of %s", name, scope, container)
 	p, err := c.place(ctx, container, scope)
 	if err != nil {
-		return syncer.Receipt{}, explain(op, p.about, err)
+		return syncer.Receipt{}, syncer.NotSent(explain(op, p.about, err))
 	}
 	said, err := p.account.do(ctx, http.MethodDelete, p.path+"/"+string(name), nil)
 	var f *failure
@@ -234,7 +253,7 @@ func (c *Client) Delete(ctx context.Context, container project.Container, scope 
 		return syncer.Receipt{At: f.at}, nil
 	}
 	if err != nil {
-		return syncer.Receipt{}, explain(op, p.about, err)
+		return syncer.Receipt{}, explainWrite(op, p.about, err)
 	}
 	receipt, err := said.receipt(http.StatusNoContent)
 	return receipt, explain(op, p.about, err)
@@ -250,21 +269,6 @@ func (said answer) receipt(statuses ...int) (syncer.Receipt, error) {
 		Retried: said.header.Get(retriedHeader) != "",
 		At:      said.at,
 	}, nil
-}
-
-// Quota implements [syncer.Targets].
-func (c *Client) Quota(ctx context.Context, container project.Container) (syncer.Quota, error) {
-	op := fmt.Sprintf("ghapi: quota for %s", container)
-	a, err := c.account(ctx, container.Kind, container.Owner, container.Name)
-	if err != nil {
-		return syncer.Quota{}, explain(op, container.String(), err)
-	}
-	if told, ok := a.quota.current(c.clock.Now()); ok {
-		return told, nil
-	}
-	err = a.askQuota(ctx)
-	told, _ := a.quota.current(c.clock.Now())
-	return told, explain(op, "the quota for "+container.String(), err)
 }
 
 // askQuota asks GitHub. Enterprise Server without rate limits answers 404.
@@ -287,6 +291,7 @@ func (a *account) askQuota(ctx context.Context) error {
 	default:
 		told := syncer.Quota{Limit: core.Limit, Remaining: core.Remaining, ResetAt: core.Reset.UTC()}
 		a.quota.set(told, now.Add(told.ResetAt.Sub(said.at)))
+		a.noteQuota()
 		return nil
 	}
 }

@@ -2,20 +2,24 @@ package ghapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sealpost/sealpost/shared/embedded/githubd"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/ghapi"
 	"github.com/sealpost/sealpost/shared/pace"
+	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
 	"github.com/sealpost/sealpost/shared/syncer"
@@ -430,4 +434,176 @@ func TestAddressesThatAreAccepted(t *testing.T) {
 			silent(t, err, "hunter2")
 		}
 	}
+}
+
+// changing lists secrets while somebody removes the first one between one page
+// and the next, so often.
+type changing struct {
+	removals int
+	names    []string
+	asked    int
+}
+
+func (c *changing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.asked++
+	page, _ := strconv.Atoi(r.URL.Query().Get("page"))
+	from := min((page-1)*plan.PageSize, len(c.names))
+	secrets := []map[string]string{}
+	for _, name := range c.names[from:min(from+plan.PageSize, len(c.names))] {
+		secrets = append(secrets, map[string]string{"name": name, "updated_at": "2026-01-01T00:00:00Z"})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"total_count": len(c.names), "secrets": secrets})
+	if page == 1 && c.removals > 0 {
+		c.removals--
+		c.names = c.names[1:]
+	}
+}
+
+func TestASecretThatMovesToAnEarlierPageIsNotMissed(t *testing.T) {
+	t.Parallel()
+	for removals, asked := range map[int]int{0: 2, 1: 4, 2: 6, 3: 6} {
+		hub := &changing{removals: removals}
+		for i := range 150 {
+			hub.names = append(hub.names, fmt.Sprintf("K%03d", i))
+		}
+		listing, err := overLoopback(t, hub).List(t.Context(), payments, secret.Actions)
+		if hub.asked != asked {
+			t.Errorf("%d removals: %d pages were asked for", removals, hub.asked)
+		}
+		if removals == 3 {
+			wantCode(t, err, fault.GitHubUnavailable)
+			continue
+		}
+		if err != nil || len(listing.Targets) != 150-removals {
+			t.Errorf("%d removals: %d secrets, %v", removals, len(listing.Targets), err)
+		}
+	}
+}
+
+func TestAListTellsWhenItBeganAndEnded(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{Settings: githubd.Settings{Latency: githubd.Duration(10 * time.Second)}})
+		for i := range 150 {
+			l.must(t, l.Edit(githubd.Target{Container: "acme", Scope: secret.OrgActions, Name: fmt.Sprintf("K%03d", i)}, "v"))
+		}
+		listing, err := l.client.List(t.Context(), acme, secret.OrgActions)
+		l.must(t, err)
+		if took := listing.Ended.Sub(listing.At); took != 10*time.Second {
+			t.Errorf("from %s to %s", listing.At, listing.Ended)
+		}
+	})
+}
+
+// What an error says of whether anything was sent is what the syncer keeps, or
+// forgets, of a write.
+func TestWhatWasNotSentIsMarked(t *testing.T) {
+	t.Parallel()
+	status := func(method, path string, status int) githubd.Fault {
+		return githubd.Fault{Method: method, Path: path, Effect: githubd.EffectStatus, Status: status}
+	}
+	limited := status("PUT", "", 429)
+	limited.RateLimit, limited.RetryAfter = true, 60
+	once := limited
+	once.Times = 1
+	reset := githubd.Fault{Method: "PUT", Effect: githubd.EffectReset, After: true, Times: 1}
+	within := func(d time.Duration) func(context.Context) (context.Context, context.CancelFunc) {
+		return func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, d) }
+	}
+	gone := func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		return ctx, cancel
+	}
+	cases := []struct {
+		name   string
+		app    bool
+		fault  []githubd.Fault
+		ctx    func(context.Context) (context.Context, context.CancelFunc)
+		guard  error
+		code   fault.Code
+		unsent bool
+	}{
+		{name: "no key", fault: []githubd.Fault{status("GET", "public-key", 500)}, code: fault.GitHubUnavailable, unsent: true},
+		{name: "no right to the key", fault: []githubd.Fault{status("GET", "public-key", 403)}, code: fault.PermissionMissing, unsent: true},
+		{name: "no installation", app: true, fault: []githubd.Fault{status("GET", "installation$", 404)}, code: fault.TargetNotFound, unsent: true},
+		{name: "no token", app: true, fault: []githubd.Fault{status("POST", "access_tokens", 502)}, code: fault.GitHubUnavailable, unsent: true},
+		{name: "nobody waits", ctx: gone, code: fault.RequestCanceled, unsent: true},
+		{name: "the guard", guard: fault.New(fault.LeaseLost, "lost"), code: fault.LeaseLost, unsent: true},
+		{name: "the guard's deadline", guard: context.DeadlineExceeded, code: fault.RequestTimeout, unsent: true},
+		{name: "refused once, and then no time", fault: []githubd.Fault{once}, ctx: within(30 * time.Second), code: fault.RateLimitExhausted, unsent: true},
+		{name: "refused for ever", fault: []githubd.Fault{limited}, code: fault.RateLimitExhausted},
+		{name: "refused for good", fault: []githubd.Fault{status("PUT", "", 403)}, code: fault.PermissionMissing},
+		{name: "no answer", fault: []githubd.Fault{status("PUT", "", 502)}, code: fault.GitHubUnavailable},
+		{name: "no answer, and then refused and no time", fault: []githubd.Fault{reset, limited}, ctx: within(30 * time.Second), code: fault.GitHubUnavailable},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T) {
+				config, change := githubd.Config{}, func(*ghapi.Config) {}
+				if c.app {
+					config.World, change = withApp(world()), asApp
+				}
+				l := open(t, config, change)
+				l.fail(t, c.fault...)
+				ctx := pace.WithGuard(t.Context(), func() (time.Duration, error) { return time.Hour, c.guard })
+				if c.ctx != nil {
+					limited, cancel := c.ctx(ctx)
+					defer cancel()
+					ctx = limited
+				}
+				_, err := l.client.Put(ctx, payments, putOf("K", "v"))
+				if wantCode(t, err, c.code); syncer.Unsent(err) != c.unsent {
+					t.Errorf("marked as not sent: %v", syncer.Unsent(err))
+				}
+				if _, err = l.client.Delete(ctx, payments, secret.Actions, "K"); c.guard != nil && !syncer.Unsent(err) {
+					t.Errorf("delete: %v is not marked as not sent", err)
+				}
+			})
+		})
+	}
+}
+
+// That one of an owner's repositories is not the App's says nothing about the
+// others, which may be asked for at the same time.
+func TestARepositoryThatIsNotTheAppsDoesNotFailAnother(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{World: withApp(world()), Settings: githubd.Settings{Latency: githubd.Duration(time.Second)}}, asApp)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := l.client.List(t.Context(), project.Container{Kind: project.Repository, Owner: "acme", Name: "unknown", ID: 9}, secret.Actions)
+			wantCode(t, err, fault.TargetNotFound)
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := l.client.List(t.Context(), payments, secret.Actions); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+	})
+}
+
+// A token that cannot be renewed keeps a write from being sent, though its key
+// is there.
+func TestAWriteWithoutATokenIsNotSent(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		l := open(t, githubd.Config{World: withApp(world())}, asApp)
+		time.Sleep(time.Second)
+		_, err := l.put(t, "K", "v")
+		l.must(t, err)
+		time.Sleep(54 * time.Minute)
+		_, err = l.put(t, "K", "v") // fetches the key anew
+		l.must(t, err)
+		l.fail(t, githubd.Fault{Method: "POST", Path: "access_tokens", Effect: githubd.EffectStatus, Status: 502})
+		l.ResetCounts()
+		time.Sleep(2 * time.Minute)
+		_, err = l.put(t, "K", "w")
+		if wantCode(t, err, fault.GitHubUnavailable); !syncer.Unsent(err) || l.Counts().ByKind[githubd.KindPut] > 0 {
+			t.Errorf("%+v: marked as not sent: %v", l.Counts().ByKind, syncer.Unsent(err))
+		}
+	})
 }

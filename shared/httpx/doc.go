@@ -11,4 +11,8 @@
 // only to its handler. The handler therefore gets a project's id from a caller
 // only through [Authorize], which decides; and a response of success that was
 // written without a decision never leaves the process.
+//
+// A POST that changes something does its work in [Once], so that a caller who
+// gives it an Idempotency-Key may send it again without its being carried out
+// again.
 package httpx

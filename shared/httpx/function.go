@@ -87,6 +87,10 @@ type exchange struct {
 	start   time.Time
 	route   string // "METHOD /path" of the catalogue, or empty
 	err     error
+
+	body     []byte // what the handler has read of the request's body as JSON
+	replayOf string // correlation id of the request whose answer this one repeats
+	unkept   error  // why the answer is not there for a repeat
 }
 
 type exchangeKey struct{}
@@ -177,7 +181,7 @@ func (f *function) refuse(x *exchange) error {
 	}
 	allowed := f.allowed(x.request)
 	if len(allowed) == 0 || !isClean(x.request.URL.Path) {
-		return fault.New(fault.AuthUnrouted, "the function %s has no such route", f.row.Name)
+		return fault.New(fault.AuthUnrouted, "there is no such route")
 	}
 	x.Header().Set("Allow", strings.Join(allowed, ", "))
 	return fault.New(fault.RequestMethod, "this route takes %s", strings.Join(allowed, ", "))
@@ -262,18 +266,24 @@ func (f *function) log(ctx context.Context, x *exchange) {
 	if x.err != nil {
 		attrs = append(attrs, slog.Any("error", x.err))
 	}
+	if x.replayOf != "" {
+		attrs = append(attrs, slog.String("replayOf", x.replayOf))
+	}
+	if x.unkept != nil {
+		attrs = append(attrs, slog.Any("answerNotKept", x.unkept))
+	}
 	var panicked *fault.Panic
 	if errors.As(x.err, &panicked) {
 		attrs = append(attrs, slog.Any("stack", panicked.Stack))
 	}
-	f.kit.Log.LogAttrs(ctx, levelOf(status, x.err), "request", attrs...)
+	f.kit.Log.LogAttrs(ctx, levelOf(x), "request", attrs...)
 }
 
-func levelOf(status int, err error) slog.Level {
+func levelOf(x *exchange) slog.Level {
 	switch {
-	case status >= 500, err != nil && status < 400: // also an answer that was cut off
+	case x.status >= 500, x.err != nil && x.status < 400: // also an answer that was cut off
 		return slog.LevelError
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case x.status == http.StatusUnauthorized, x.status == http.StatusForbidden, x.unkept != nil:
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo

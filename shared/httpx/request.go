@@ -56,6 +56,9 @@ func readJSON(r *http.Request) ([]byte, error) {
 	case err != nil:
 		return nil, fault.New(fault.RequestMalformed, "the body could not be read to its end")
 	}
+	if x := exchangeOf(r.Context()); x != nil {
+		x.body = body
+	}
 	return body, nil
 }
 
@@ -155,7 +158,7 @@ func (q Query) OneOf(name string, choices ...string) (string, error) {
 	case !ok:
 		return choices[0], nil
 	case !slices.Contains(choices, text):
-		return "", fault.New(fault.RequestMalformed, "the parameter %s is none of %s", name, strings.Join(choices, ", "))
+		return "", fault.New(fault.RequestMalformed, "the parameter %s is none of %s", name, strings.TrimPrefix(strings.Join(choices, ", "), ", "))
 	}
 	return text, nil
 }

@@ -105,8 +105,12 @@ func writeProblem(w http.ResponseWriter, p Problem) {
 		header.Set("WWW-Authenticate", challenge)
 	}
 	w.WriteHeader(p.Status)
+	_, _ = w.Write(p.body())
+}
+
+func (p Problem) body() []byte {
 	body, _ := json.Marshal(p) // strings and numbers
-	_, _ = w.Write(append(body, '\n'))
+	return append(body, '\n')
 }
 
 // kept are the headers of a failed answer that the adapter itself has set.

@@ -64,15 +64,17 @@ type Quota struct {
 type Lease struct {
 	Fence int64
 
-	store  docstore.Store
-	clock  clock.Clock
-	key    string
-	holder string
+	store docstore.Store
+	clock clock.Clock
+	key   string
 
-	mu         sync.Mutex
-	last       Run
-	updateTime time.Time // the store's clock
-	until      time.Time // our clock
+	committing sync.Mutex // held while the store is asked; Check must not wait for that
+
+	mu         sync.Mutex // guards what follows
+	holder     string     // changed with committing held too
+	last       Run        // likewise
+	updateTime time.Time  // the store's clock
+	until      time.Time  // our clock
 	lost       bool
 }
 
@@ -106,7 +108,7 @@ func Acquire(ctx context.Context, store docstore.Store, clk clock.Clock, key, ho
 }
 
 func inProgress(left time.Duration) error {
-	return fault.New(fault.SyncInProgress, "another run holds the lease").WithRetryAfter(max(left, time.Second))
+	return fault.New(fault.SyncInProgress, "another run holds the lease, or was killed less than %.0f s ago", TTL.Seconds()).WithRetryAfter(max(left, time.Second))
 }
 
 // Previous returns what the holder before this one did.
@@ -119,11 +121,16 @@ func (l *Lease) Previous() Run {
 // Commit makes the writes and renews the lease, all or nothing, and returns
 // the update time of the writes. It returns a [fault.Conflict] with
 // [fault.LeaseLost] if the lease has passed on, or if a precondition of the
-// writes fails, which under a lease means the same.
+// writes fails: somebody else has changed what the holder took for its own, or
+// an earlier commit took effect though its answer was lost. Either way the
+// holder no longer knows what is stored, and its lease is over.
+//
+// Check does not wait for a Commit: until the store has answered, the lease
+// lasts as long as it did before.
 func (l *Lease) Commit(ctx context.Context, writes ...docstore.Write) (time.Time, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.check(); err != nil {
+	l.committing.Lock()
+	defer l.committing.Unlock()
+	if _, err := l.Check(); err != nil {
 		return time.Time{}, err
 	}
 	return l.renew(ctx, writes...)
@@ -133,15 +140,24 @@ func (l *Lease) Commit(ctx context.Context, writes ...docstore.Write) (time.Time
 // notes what the run did. Errors are those of Commit; the lease then ends by
 // itself.
 func (l *Lease) Release(ctx context.Context, run Run, writes ...docstore.Write) (time.Time, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.check(); err != nil {
+	l.committing.Lock()
+	defer l.committing.Unlock()
+	if _, err := l.Check(); err != nil {
 		return time.Time{}, err
 	}
+	l.mu.Lock()
 	l.holder, l.last = "", run
+	l.mu.Unlock()
 	at, err := l.renew(ctx, writes...)
-	l.lost = true
+	l.end()
 	return at, err
+}
+
+// end makes the lease one that is over.
+func (l *Lease) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = true
 }
 
 // Check returns how long the lease certainly still lasts, or a
@@ -150,33 +166,34 @@ func (l *Lease) Release(ctx context.Context, run Run, writes ...docstore.Write) 
 func (l *Lease) Check() (time.Duration, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.check(); err != nil {
-		return 0, err
-	}
-	return l.until.Sub(l.clock.Now()), nil
-}
-
-func (l *Lease) check() error {
 	now := l.clock.Now()
 	// The monotonic clock, by which Go compares, stands still while a laptop
 	// sleeps; the wall clock, which Round(0) leaves, may be set back.
 	if l.lost || !now.Before(l.until) || !now.Round(0).Before(l.until.Round(0)) {
-		return lost(nil)
+		return 0, lost(nil)
 	}
-	return nil
+	return l.until.Sub(now), nil
 }
 
+// renew commits on condition that the lease is as this holder left it;
+// committing is held.
 func (l *Lease) renew(ctx context.Context, writes ...docstore.Write) (time.Time, error) {
-	at, err := l.commit(ctx, docstore.IfUnchanged(l.updateTime), writes...)
+	l.mu.Lock()
+	condition := docstore.IfUnchanged(l.updateTime)
+	l.mu.Unlock()
+	at, err := l.commit(ctx, condition, writes...)
 	if errors.Is(err, fault.Conflict) || errors.Is(err, fault.Exists) {
-		l.lost = true
+		l.end()
 		return time.Time{}, lost(err)
 	}
 	return at, fault.Annotate("lease.Commit "+l.key, err)
 }
 
 func (l *Lease) commit(ctx context.Context, condition docstore.Precondition, writes ...docstore.Write) (time.Time, error) {
-	write, err := collection.Put(l.key, storedLease{Holder: l.holder, Fence: l.Fence, Last: l.last}, condition)
+	l.mu.Lock()
+	stored := storedLease{Holder: l.holder, Fence: l.Fence, Last: l.last}
+	l.mu.Unlock()
+	write, err := collection.Put(l.key, stored, condition)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -185,12 +202,14 @@ func (l *Lease) commit(ctx context.Context, condition docstore.Precondition, wri
 	if err != nil {
 		return time.Time{}, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.updateTime, l.until = at, sent.Add(TTL-Margin)
 	return at, nil
 }
 
 func lost(cause error) error {
-	return fault.New(fault.LeaseLost, "the lease has passed to another run").WithCause(cause)
+	return fault.New(fault.LeaseLost, "the lease has ended, or what was stored under it has changed").WithCause(cause)
 }
 
 // Last returns what the last run of a container did, and whether a run holds

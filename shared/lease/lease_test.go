@@ -296,6 +296,47 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
+// hungStore answers no commit.
+type hungStore struct{ docstore.Store }
+
+func (hungStore) Commit(ctx context.Context, _ ...docstore.Write) (time.Time, error) {
+	<-ctx.Done()
+	return time.Time{}, ctx.Err()
+}
+
+// switched is a store that can be exchanged.
+type switched struct{ docstore.Store }
+
+// TestCheckDoesNotWait holds that a store that hangs keeps nobody from looking
+// at the lease, and that giving the commit up does not cost it.
+func TestCheckDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		whole := open(t, ":memory:")
+		store := &switched{whole}
+		l := acquire(t, store, clock.Real(), "run")
+		store.Store = hungStore{whole}
+		began := time.Now()
+		var wait sync.WaitGroup
+		wait.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if _, err := l.Commit(ctx); !errors.Is(err, fault.Deadline) || errors.Is(err, fault.LeaseLost) {
+				t.Errorf("a commit that hangs: got %v, want %v", err, fault.Deadline)
+			}
+		})
+		synctest.Wait()
+		if left, err := l.Check(); err != nil || left != lease.TTL-lease.Margin || time.Since(began) > 0 {
+			t.Errorf("after %s it lasts %s, %v", time.Since(began), left, err)
+		}
+		wait.Wait()
+		store.Store = whole
+		if _, err := l.Commit(t.Context()); err != nil {
+			t.Errorf("the next commit: %v", err)
+		}
+	})
+}
+
 // TestConcurrentCommits uses one lease from many goroutines.
 func TestConcurrentCommits(t *testing.T) {
 	t.Parallel()

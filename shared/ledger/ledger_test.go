@@ -172,7 +172,7 @@ func TestSize(t *testing.T) {
 					}
 					w := ledger.Written{Content: content, PutAt: now, SyncedAt: now}.Settle(now)
 					e := ledger.Entry{Written: &w}
-					if i < 90 { // a batch in flight
+					if i < 180 { // a batch in flight, the syncer's BatchSize
 						e = e.WriteAhead(ledger.Pending{Content: content, Fence: 1000, From: now, Until: now, Forced: true})
 					}
 					l.Entries[secret.Target{Scope: scope, Name: secret.Name(name)}] = e

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -164,8 +165,10 @@ func (j *jsonReader) skip() {
 	}
 }
 
+var tooDeeply = fmt.Sprintf("this is nested more than %d deep", maxDepth)
+
 func (r *reader) tooDeep(n *node) {
-	r.at(n.line, n.column, "this is nested more than %d deep", maxDepth)
+	r.at(n.line, n.column, "%s", tooDeeply)
 }
 
 // readYAML reads one YAML document.
@@ -228,6 +231,7 @@ var yamlProblems = map[string]string{
 	"block sequence entries are not allowed in this context":       "there is a list item where none can be; check the indentation",
 	"could not find expected ':'":                                  "there is a key without a colon at or near this line",
 	"found unexpected end of stream":                               "a quote that opens here is never closed",
+	"exceeded max depth of 10000":                                  tooDeeply,
 	"found unknown escape character":                               "there is an unknown escape between double quotes; use single quotes for text with backslashes",
 }
 

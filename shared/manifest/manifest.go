@@ -67,7 +67,9 @@ type Policy struct {
 	AllowRollback bool `json:"allowRollback,omitempty"`
 }
 
-// Environment is a deployment environment of the repository.
+// Environment is a deployment environment of the repository. This version
+// serves its secrets only: a manifest with linked resources or a protection is
+// refused.
 type Environment struct {
 	LinkedResources *LinkedResources    `json:"linkedResources,omitempty"`
 	Protection      *Protection         `json:"protection,omitempty"` // nil: left as it is

@@ -49,7 +49,7 @@ var (
 		parse: secret.ParseScope,
 		code:  fault.ScopeInvalid,
 		message: "there is no such scope; use actions, codespaces, dependabot, environment:<name>, " +
-			"org-actions, org-codespaces, org-dependabot or cloudflare:<worker>",
+			"org-actions, org-codespaces or org-dependabot",
 		words: []string{"actions", "codespaces", "dependabot", "org-actions", "org-codespaces", "org-dependabot"},
 	}
 	visibilityRule = oneOf("this must be all, private or selected",
@@ -194,6 +194,9 @@ func (r *reader) scopes(n *node) []secret.Scope {
 		if name, environment := scope.Environment(); ok && environment {
 			r.mention(n, name)
 		}
+		if _, worker := scope.Worker(); ok && worker {
+			r.unserved(n, fault.ScopeInvalid, "Cloudflare Workers")
+		}
 		return scope, ok
 	})
 	if n.kind == list && len(n.values) == 0 {
@@ -332,8 +335,15 @@ func (r *reader) environmentSecret(n *node, environment string) EnvironmentSecre
 	return s
 }
 
+// unserved refuses what is written right but what this version does nothing
+// about: to take it would be to promise it.
+func (r *reader) unserved(n *node, code fault.Code, what string) {
+	r.fault(n, code, "this version does not serve %s; leave this out", what)
+}
+
 func (r *reader) linkedResources(n *node) *LinkedResources {
 	var l LinkedResources
+	r.unserved(n, "", "linked resources")
 	r.object(n,
 		optional("neonBranchId", func(n *node) { l.NeonBranchID = value(r, n, neonBranchRule) }),
 		optional("cloudflareWorkerName", func(n *node) { l.CloudflareWorkerName = value(r, n, workerRule) }),
@@ -343,6 +353,7 @@ func (r *reader) linkedResources(n *node) *LinkedResources {
 
 func (r *reader) protection(n *node) *Protection {
 	var p Protection
+	r.unserved(n, "", "protection rules of environments")
 	r.object(n,
 		optional("reviewers", func(n *node) { p.Reviewers = r.reviewers(n) }),
 		optional("waitMinutes", func(n *node) { p.WaitMinutes = r.integer(n, maxWaitMinutes) }),

@@ -121,18 +121,20 @@ func (b *brake) stop(now time.Time, wait time.Duration) {
 	}
 }
 
-// served takes in an answer that was no refusal. One that was in flight when
-// GitHub refused was within the limit too.
-func (b *brake) served(refusals, points, writes int) {
+// served takes in an answer that was no refusal, and reports whether something
+// was learned from it: one that was in flight when GitHub refused was within
+// the limit too.
+func (b *brake) served(refusals, points, writes int) bool {
 	if refusals == b.refusals {
 		b.serving = true
-		return
+		return false
 	}
 	if refusals == b.refusals-1 && b.learning {
 		b.beforePoints += points
 		b.beforeWrites += writes
-		b.learn()
+		return b.learn()
 	}
+	return false
 }
 
 // learn takes what was served in the minute before a refusal as the limit, and

@@ -7,6 +7,9 @@
 // beforehand what some work will cost under a mode, and a [Meter] counts
 // afterwards what it did cost.
 //
+// Where several processes work under one identity, their pacers draw what they
+// may spend from a [Budget] that they share: [NewShared].
+//
 // GitHub documents 900 points a minute for one endpoint, where a read costs 1
 // and a write 5, 100 requests in flight, 80 content-creating writes a minute
 // and 500 an hour "in general", and says that there are limits which it does

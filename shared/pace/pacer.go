@@ -31,6 +31,7 @@ type Pacer struct {
 	minuteOfWrites window
 	hourOfWrites   window
 	brake          brake
+	purse          purse
 }
 
 // New returns a pacer for one identity that has not spent anything yet.
@@ -66,6 +67,7 @@ func (w *waiter) rouse() {
 type Grant struct {
 	pacer    *Pacer
 	cost     Cost
+	began    time.Time
 	refusals int // before it was admitted
 	over     bool
 }
@@ -74,7 +76,8 @@ type Grant struct {
 // [fault.Exhausted] with [fault.RateLimitExhausted] and a RetryAfter at once if
 // the context's deadline comes before the request's turn can, or if the hourly
 // quota is spent and the context is one of [ToldOfQuota], and the context's error
-// if that is cancelled first.
+// if that is cancelled first. A pacer with a budget also returns the errors of
+// [Budget].Draw.
 func (p *Pacer) Acquire(ctx context.Context, cost Cost) (*Grant, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Annotate("pace.Acquire", err)
@@ -82,11 +85,15 @@ func (p *Pacer) Acquire(ctx context.Context, cost Cost) (*Grant, error) {
 	w := &waiter{cost: cost, tell: toldOfQuota(ctx)}
 	p.enqueue(ctx, w)
 	for {
-		sleep, until, decided := p.turn(ctx, w)
+		sleep, until, want, decided := p.turn(ctx, w)
 		if decided { // and so changed by nobody any more
 			return w.grant, w.err
 		}
-		p.sleep(sleep, until)
+		if want != nil {
+			_ = p.draw(ctx, *want) // an error was told to everybody who waits
+		} else {
+			p.sleep(sleep, until)
+		}
 		if ctx.Err() != nil {
 			return p.leave(ctx, w)
 		}
@@ -138,34 +145,38 @@ func (p *Pacer) remove(w *waiter) {
 }
 
 // turn admits whoever may start now, and reports whether w was admitted or
-// turned away. If not, it returns the context that w is to sleep in and the
-// time at which to look again: zero if only what another request does can bring
-// its turn.
-func (p *Pacer) turn(ctx context.Context, w *waiter) (sleep context.Context, until time.Time, decided bool) {
+// turned away. If not, it returns what w is to draw from the budget, or the
+// context that w is to sleep in and the time at which to look again: zero if
+// only what another request does can bring its turn.
+func (p *Pacer) turn(ctx context.Context, w *waiter) (sleep context.Context, until time.Time, want *Want, decided bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
 	p.admit(now)
 	w.rouse() // releases the sleep before this one
 	if w.grant != nil || w.err != nil {
-		return nil, time.Time{}, true
+		return nil, time.Time{}, nil, true
+	}
+	next := p.lookAgain(now, w)
+	if next.draw {
+		asked := p.begin(now, true)
+		return nil, time.Time{}, &asked, false
 	}
 	sleep, w.wake = context.WithCancel(ctx)
-	return sleep, p.lookAgain(now, w), false
+	return sleep, next.at, nil, false
 }
 
 // lookAgain returns when w's own turn may have come, or zero if others must
 // move first.
-func (p *Pacer) lookAgain(now time.Time, w *waiter) time.Time {
+func (p *Pacer) lookAgain(now time.Time, w *waiter) verdict {
 	first, second := p.heads()
 	if w != first && w != second {
-		return time.Time{}
+		return verdict{}
 	}
-	if _, passable, _ := p.check(now, first); w == second && !passable {
-		return time.Time{}
+	if w == second && !p.check(now, first).passable {
+		return verdict{}
 	}
-	_, _, at := p.check(now, w)
-	return at
+	return p.check(now, w)
 }
 
 // sleep returns at the given time or when ctx ends.
@@ -182,7 +193,7 @@ func (p *Pacer) leave(ctx context.Context, w *waiter) (*Grant, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
-	wait := p.earliest(now, w).Sub(now)
+	wait := latest(p.earliest(now, w), p.purse.again).Sub(now)
 	if w.grant != nil { // admitted at the same moment, and nothing was sent
 		p.release(w.grant)
 	}
@@ -221,12 +232,12 @@ func (p *Pacer) admit(now time.Time) {
 		if first == nil {
 			return
 		}
-		may, passable, _ := p.check(now, first)
-		if !may && passable && second != nil {
+		v := p.check(now, first)
+		if !v.may && v.passable && second != nil {
 			first = second
-			may, _, _ = p.check(now, first)
+			v = p.check(now, first)
 		}
-		if !may {
+		if !v.may {
 			break
 		}
 		p.start(now, first)
@@ -254,41 +265,53 @@ func (p *Pacer) heads() (first, second *waiter) {
 	return first, second
 }
 
-// check reports whether w may start now, and if not, whether a request of the
-// other queue may pass it, and when to look again: zero if that depends on the
-// end of a request in flight.
-func (p *Pacer) check(now time.Time, w *waiter) (may, passable bool, at time.Time) {
-	l := p.brake.limits(p.mode.limits(), now, p.brake.rate(now))
+// verdict says whether a request may start now, and if not, whether a request
+// of the other queue may pass it, whether it takes a draw from the budget, and
+// else when to look again: zero if that depends on the end of a request in
+// flight, or of a draw.
+type verdict struct {
+	may, passable, draw bool
+	at                  time.Time
+}
+
+// check decides about w.
+func (p *Pacer) check(now time.Time, w *waiter) verdict {
+	l := p.limits(now, p.brake.rate(now))
 	if now.Before(p.brake.stoppedUntil) {
-		return false, false, p.brake.stoppedUntil
+		return verdict{at: p.brake.stoppedUntil}
 	}
-	if p.inFlight >= MaxInFlight {
-		return false, false, time.Time{}
+	if p.inFlight >= p.maxInFlight() {
+		return verdict{}
 	}
 	if w.cost == Write {
 		if l.serial && p.pendingWrites > 0 {
-			return false, true, time.Time{}
+			return verdict{passable: true}
 		}
 		at := latest(p.nextWrite,
 			p.minuteOfWrites.room(now, l.writes, 1, p.pendingWrites),
 			p.hourOfWrites.room(now, l.hourly, 1, p.pendingWrites))
 		if at.After(now) {
-			return false, true, at
+			return verdict{passable: true, at: at}
 		}
 	}
-	at = p.points.room(now, l.points, int(w.cost), p.pendingPoints)
-	return !at.After(now), false, at
+	if at := p.points.room(now, l.points, int(w.cost), p.pendingPoints); at.After(now) {
+		return verdict{at: at}
+	}
+	return p.covered(now, w, l)
 }
 
 func (p *Pacer) start(now time.Time, w *waiter) {
 	p.remove(w)
 	p.inFlight++
 	p.pendingPoints += int(w.cost)
+	if p.purse.budget != nil {
+		p.purse.points -= int(w.cost)
+	}
 	if w.cost == Write {
 		p.pendingWrites++
-		p.nextWrite = now.Add(p.brake.limits(p.mode.limits(), now, p.brake.rate(now)).spacing)
+		p.nextWrite = now.Add(p.limits(now, p.brake.rate(now)).spacing)
 	}
-	w.grant = &Grant{pacer: p, cost: w.cost, refusals: p.brake.refusals}
+	w.grant = &Grant{pacer: p, cost: w.cost, began: now, refusals: p.brake.refusals}
 	w.rouse()
 }
 
@@ -302,6 +325,7 @@ func (p *Pacer) release(g *Grant) bool {
 	p.pendingPoints -= int(g.cost)
 	if g.cost == Write {
 		p.pendingWrites--
+		p.purse.lastWrite = p.clock.Now().Sub(g.began)
 	}
 	return true
 }
@@ -317,7 +341,7 @@ func (g *Grant) Done() {
 	}
 	now := p.clock.Now()
 	p.spend(now, g, true)
-	p.brake.served(g.refusals, int(g.cost), g.writes())
+	p.purse.untold = p.brake.served(g.refusals, int(g.cost), g.writes()) || p.purse.untold
 	p.moved(now)
 }
 
@@ -326,7 +350,8 @@ func (g *Grant) Done() {
 // tells that the hourly quota is spent; where that is zero too, for a minute,
 // and longer if that did not help. Times are of the pacer's clock. After that
 // work goes on slower. Whoever waits and has a deadline before that, or wants to
-// be told of a spent quota, is turned away.
+// be told of a spent quota, is turned away. Other pacers that draw from the same
+// budget learn of it by [Pacer.Tell].
 func (g *Grant) Refused(retryAfter time.Duration, reset time.Time) {
 	p := g.pacer
 	p.mu.Lock()
@@ -344,10 +369,15 @@ func (g *Grant) Refused(retryAfter time.Duration, reset time.Time) {
 		_, points := p.points.used(now)
 		_, writes := p.minuteOfWrites.used(now)
 		_, hourly := p.hourOfWrites.used(now)
+		if others := p.purse.others; now.Sub(others.At) < minute {
+			points += others.Points
+			writes += others.Writes
+		}
 		p.brake.refused(now, max(retryAfter, 0), quota, points, writes, hourly)
 	} else {
 		p.brake.stop(now, retryAfter)
 	}
+	p.purse.untold = true
 	p.spend(now, g, false)
 	p.turnAway(now)
 	p.moved(now)
@@ -382,7 +412,7 @@ func (p *Pacer) turnAway(now time.Time) {
 // earliest returns a time before which w's turn cannot come, given who is
 // before it: if GitHub refuses nothing more, and work goes on at the full rate.
 func (p *Pacer) earliest(now time.Time, w *waiter) time.Time {
-	l := p.brake.limits(p.mode.limits(), now, 1)
+	l := p.limits(now, 1)
 	points, writes := int(w.cost), 0
 	for _, other := range p.reads {
 		if other.arrival < w.arrival {

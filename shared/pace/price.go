@@ -4,7 +4,6 @@ import "time"
 
 // Work is what is to be sent to GitHub, as far as a plan can tell.
 type Work struct {
-	Lists   int // lists to observe the scopes, one a page
 	Keys    int // public keys, one for each scope that is written to
 	Writes  int // secrets to be put or deleted
 	Settles int // lists to settle the scopes that were written to, one a page
@@ -24,12 +23,12 @@ const expectedRoundTrip = 100 * time.Millisecond
 // PriceOf returns what the work costs under the mode. A conditional request is
 // priced as any other, though it may turn out to cost no quota.
 func PriceOf(mode Mode, work Work) Price {
-	reads := work.Lists + work.Keys + work.Settles
+	reads := work.Keys + work.Settles
 	price := Price{
 		Requests: reads + work.Writes,
 		Points:   reads*int(Read) + work.Writes*int(Write),
 	}
-	for _, n := range []int{work.Lists, work.Keys, work.Settles} {
+	for _, n := range []int{work.Keys, work.Settles} {
 		price.Duration += rounds(n)
 	}
 	l := mode.limits()

@@ -16,19 +16,19 @@ import (
 
 func TestPriceOf(t *testing.T) {
 	t.Parallel()
-	first := pace.Work{Lists: 3, Keys: 3, Writes: 300, Settles: 3}
-	many := pace.Work{Lists: 1, Keys: 1, Writes: 1000, Settles: 10}
+	first := pace.Work{Keys: 3, Writes: 300, Settles: 3}
+	many := pace.Work{Keys: 1, Writes: 1000, Settles: 10}
 	cases := []struct {
 		mode pace.Mode
 		work pace.Work
 		want pace.Price
 	}{
 		{pace.Fast, pace.Work{}, pace.Price{}},
-		{pace.Polite, pace.Work{Lists: 3}, pace.Price{Requests: 3, Points: 3, Duration: 100 * time.Millisecond}},
-		{pace.Off, first, pace.Price{Requests: 309, Points: 1509, Duration: 700 * time.Millisecond}},
-		{pace.Fast, first, pace.Price{Requests: 309, Points: 1509, Duration: 60*time.Second + 700*time.Millisecond}},
-		{pace.Polite, first, pace.Price{Requests: 309, Points: 1509, Duration: 299*time.Second + 400*time.Millisecond}},
-		{pace.Fast, many, pace.Price{Requests: 1012, Points: 5012, Duration: 301500 * time.Millisecond}},
+		{pace.Polite, pace.Work{Keys: 3}, pace.Price{Requests: 3, Points: 3, Duration: 100 * time.Millisecond}},
+		{pace.Off, first, pace.Price{Requests: 306, Points: 1506, Duration: 600 * time.Millisecond}},
+		{pace.Fast, first, pace.Price{Requests: 306, Points: 1506, Duration: 60*time.Second + 600*time.Millisecond}},
+		{pace.Polite, first, pace.Price{Requests: 306, Points: 1506, Duration: 299*time.Second + 300*time.Millisecond}},
+		{pace.Fast, many, pace.Price{Requests: 1011, Points: 5011, Duration: 301400 * time.Millisecond}},
 	}
 	for _, c := range cases {
 		t.Run(fmt.Sprint(c.mode, c.work), func(t *testing.T) {
@@ -45,13 +45,13 @@ func TestThePriceIsKept(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		mode := rapid.SampledFrom([]pace.Mode{pace.Polite, pace.Fast, pace.Off}).Draw(rt, "mode")
-		work := pace.Work{Lists: rapid.IntRange(0, 20).Draw(rt, "lists"), Writes: rapid.IntRange(0, 250).Draw(rt, "writes")}
+		work := pace.Work{Keys: rapid.IntRange(0, 20).Draw(rt, "keys"), Writes: rapid.IntRange(0, 250).Draw(rt, "writes")}
 		want := pace.PriceOf(mode, work)
 		var took time.Duration
 		bubble(t, func(t *testing.T, c clock.Clock) {
 			s, p := &server{}, pace.New(mode, c)
 			start := time.Now()
-			for range work.Lists {
+			for range work.Keys {
 				_ = s.send(context.Background(), p, pace.Read, 0, 0)
 			}
 			s.writeAll(p, work.Writes, 100*time.Millisecond)

@@ -115,7 +115,7 @@ func (w *world) run(policy plan.Policy, killedAt int) plan.Plan {
 			memory[a.Target] = ledger.Entry{Written: &settled}
 		}
 	}
-	for _, t := range p.Forget {
+	for _, t := range slices.Concat(p.Forget, p.Released) {
 		delete(memory, t)
 	}
 	w.needless = 0

@@ -84,8 +84,11 @@ type Action struct {
 // Plan is the planner's result.
 type Plan struct {
 	Actions []Action        // by name, then by scope; one a target
-	Forget  []secret.Target // in the ledger, neither desired nor there any more
+	Forget  []secret.Target // in the ledger, not desired, and nothing of ours is there
 	Orphans []secret.Target // in the ledger and there, but not desired; left alone without prune
+	// Released are orphans that somebody else has changed since: with prune they
+	// are left as they are, and the ledger forgets them.
+	Released []secret.Target
 }
 
 // Listed is one secret as GitHub lists it. Times are GitHub's, in whole seconds.
@@ -96,10 +99,16 @@ type Listed struct {
 	Visibility project.Visibility // organisation scopes only
 }
 
-// Listing is what a scope held at one moment.
+// PageSize is how many secrets GitHub lists at a time, at the most. Source:
+// docs.github.com, rest/actions/secrets.
+const PageSize = 100
+
+// Listing is what a scope held while it was listed. It may take many answers,
+// and the later ones may have waited for the pace.
 type Listing struct {
 	Targets []Listed
-	At      time.Time // GitHub's clock: the Date of the answer
+	At      time.Time // GitHub's clock: the Date of the first answer; it shows nothing later for certain
+	Ended   time.Time // GitHub's clock: the Date of the last answer
 }
 
 // Desired is what a mapping asks of one target.
@@ -408,23 +417,33 @@ func (p *planner) orphans(desired map[secret.Target]bool) {
 			p.plan.Forget = append(p.plan.Forget, t)
 		case !p.Policy.Prune:
 			p.plan.Orphans = append(p.plan.Orphans, t)
+		case state == changed && !p.mayShowUp(t, entry):
+			p.plan.Released = append(p.plan.Released, t)
 		default:
 			p.plan.Actions = append(p.plan.Actions, p.prune(t, state))
 		}
 	}
 }
 
-// vanished reports whether the target is gone for good: no write of ours can
-// still show up.
+// vanished reports whether nothing of ours is there for good: no write of ours
+// can still show up.
 func (p *planner) vanished(t secret.Target, e ledger.Entry, state ownership) bool {
 	switch state {
 	case absent, gone:
 		return true
 	case interrupted:
 		_, there := p.observed[t]
-		return !there && !p.lagsBehind(t, e.Pending.Until)
+		return !there && !p.mayShowUp(t, e)
+	case foreign, consented: // what was to replace it took no effect
+		return !p.mayShowUp(t, e)
 	}
 	return false
+}
+
+// mayShowUp reports whether a write that is pending may have taken effect
+// though the listing does not show it.
+func (p *planner) mayShowUp(t secret.Target, e ledger.Entry) bool {
+	return e.Pending != nil && p.lagsBehind(t, e.Pending.Until)
 }
 
 // prune deletes what is ours.
@@ -446,6 +465,7 @@ func (p *planner) sort() {
 	slices.SortFunc(p.plan.Actions, func(a, b Action) int { return a.Compare(b.Target) })
 	slices.SortFunc(p.plan.Forget, secret.Target.Compare)
 	slices.SortFunc(p.plan.Orphans, secret.Target.Compare)
+	slices.SortFunc(p.plan.Released, secret.Target.Compare)
 }
 
 // checkDeletions turns all deletions into conflicts if there are more than the
@@ -460,7 +480,7 @@ func (p *planner) checkDeletions() {
 		return
 	}
 	err := fault.New(fault.DeletionBudget, "%d targets would be deleted, and %d may be", n, allowed).
-		WithRemedy("Look at the plan, then allow that many deletions.", fmt.Sprintf("sealpost sync --prune --max-deletions %d", n))
+		WithRemedy(fmt.Sprintf("Look at the plan; if it is right, allow that many deletions: add --max-deletions %d to the command, or maxDeletions to the request.", n), "")
 	for i, a := range p.plan.Actions {
 		if a.Kind == Delete {
 			p.plan.Actions[i] = a.fail(Conflict, err)

@@ -350,12 +350,19 @@ func TestOrphans(t *testing.T) {
 		{"as we left it, with prune", written(3, 100, true), 100, 500, prune, "delete"},
 		{"not listed yet", written(3, 100, false), none, 110, nil, "orphan"},
 		{"not listed yet, with prune", written(3, 100, false), none, 110, prune, "delete"},
-		{"changed by somebody, with prune", written(3, 100, true), 200, 500, prune, "conflict"},
-		{"changed by somebody, with prune and force", written(3, 100, true), 200, 500, both(prune, force), "conflict"},
+		{"changed by somebody", written(3, 100, true), 200, 500, nil, "orphan"},
+		{"changed by somebody, with prune", written(3, 100, true), 200, 500, prune, "released"},
+		{"changed by somebody since it was interrupted, with prune", pending(ledger.Entry{}, 3, 200, 220, false), 230, 249, prune, "conflict"},
+		{"changed by somebody since it was interrupted, later, with prune", pending(ledger.Entry{}, 3, 200, 220, false), 230, 250, prune, "released"},
+		{"never ours, and a write of it may show up", pending(ledger.Entry{}, 3, 200, 220, false), 50, 249, nil, "orphan"},
+		{"never ours", pending(ledger.Entry{}, 3, 200, 220, false), 50, 250, nil, "forget"},
+		{"never ours, with prune", pending(ledger.Entry{}, 3, 200, 220, false), 50, 250, prune, "forget"},
+		{"changed by somebody, with prune and force", written(3, 100, true), 200, 500, both(prune, force), "released"},
 		{"interrupted and not listed yet", pending(ledger.Entry{}, 3, 200, 220, false), none, 249, nil, "orphan"},
 		{"interrupted and never listed", pending(ledger.Entry{}, 3, 200, 220, false), none, 250, nil, "forget"},
 		{"interrupted, took effect, with prune", pending(ledger.Entry{}, 3, 200, 220, false), 210, 500, prune, "delete"},
-		{"a forced write interrupted without effect, with prune", pending(ledger.Entry{}, 3, 200, 220, true), 50, 500, prune, "conflict"},
+		{"a forced write interrupted, not listed yet, with prune", pending(ledger.Entry{}, 3, 200, 220, true), 50, 249, prune, "conflict"},
+		{"a forced write interrupted without effect, with prune", pending(ledger.Entry{}, 3, 200, 220, true), 50, 500, prune, "forget"},
 		{"excluded, with prune", written(3, 100, true), 100, 500, both(prune, exclude), "excluded"},
 		{"not selected, with prune", written(3, 100, true), 100, 500, both(prune, func(in *plan.Input) {
 			in.Selected = func(secret.Target) bool { return false }
@@ -383,6 +390,10 @@ func TestOrphans(t *testing.T) {
 			}
 			for _, found := range p.Orphans {
 				got += "orphan"
+				wantTarget(t, found)
+			}
+			for _, found := range p.Released {
+				got += "released"
 				wantTarget(t, found)
 			}
 			for _, a := range p.Actions {

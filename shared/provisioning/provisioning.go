@@ -17,6 +17,7 @@ import (
 	"github.com/sealpost/sealpost/shared/ledger"
 	"github.com/sealpost/sealpost/shared/manifest"
 	"github.com/sealpost/sealpost/shared/project"
+	"github.com/sealpost/sealpost/shared/versionstate"
 )
 
 // Directory finds the numeric ids of what a manifest names. Besides the errors
@@ -232,7 +233,7 @@ func (r *Registrar) giveUp(ctx context.Context, id string, containers []project.
 }
 
 // commit records the event, then stores: a change that cannot be recorded is
-// not made.
+// not made. What is known of the project's sources goes: they may be others now.
 func (r *Registrar) commit(ctx context.Context, p project.Project, operation audit.Operation, by Caller, writes []docstore.Write) error {
 	now := r.Clock.Now()
 	event := audit.Event{
@@ -242,7 +243,7 @@ func (r *Registrar) commit(ctx context.Context, p project.Project, operation aud
 	if _, err := r.Audit.Record(ctx, event); err != nil {
 		return err
 	}
-	_, err := r.Store.Commit(ctx, writes...)
+	_, err := r.Store.Commit(ctx, append(writes, versionstate.Forgetting(p.ID))...)
 	done := r.Clock.Now()
 	event.ID, event.At, event.DurationMs = audit.NewID(done), done, done.Sub(now).Milliseconds()
 	event.Result = audit.Succeeded

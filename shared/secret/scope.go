@@ -55,7 +55,7 @@ func ParseScope(s string) (Scope, error) {
 	if name, ok := strings.CutPrefix(s, cloudflarePrefix); ok && workerName.MatchString(name) {
 		return scope, nil
 	}
-	return "", fault.New(fault.ScopeInvalid, "a scope is none of actions, codespaces, dependabot, environment:<name>, org-actions, org-codespaces, org-dependabot, cloudflare:<worker>")
+	return "", fault.New(fault.ScopeInvalid, "a scope is none of actions, codespaces, dependabot, environment:<name>, org-actions, org-codespaces, org-dependabot")
 }
 
 // CheckEnvironmentName returns a [fault.ScopeInvalid] for a name that no

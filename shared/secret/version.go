@@ -27,4 +27,8 @@ type SourceState struct {
 	Unversioned  bool            // an env file: there is one value and no number
 	Repositories []int64         // numeric ids of the repositories that the source admits
 	Versions     []SourceVersion // newest first; at least the newest 20 there are
+
+	// How changes become known. A plan depends on neither.
+	Notified      bool   // the source's own service tells Sealpost of each change
+	ProjectNumber string // of the Google Cloud project, by which notifications name it; empty if not known
 }

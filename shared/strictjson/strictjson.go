@@ -65,12 +65,35 @@ func wellFormed(data []byte) error {
 	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
+		if deeper(data) {
+			return fault.New(fault.RequestMalformed, "the JSON is nested too deeply")
+		}
 		return fault.New(fault.RequestMalformed, "the JSON is not well formed%s", at(err))
 	}
 	if !surrogatesPaired(data) {
 		return fault.New(fault.RequestMalformed, "the JSON has half of a surrogate pair in an escape")
 	}
 	return nil
+}
+
+// deeper reports whether a place in the text is nested more than maxDepth deep.
+// encoding/json gives up on such a text with an error that does not tell so.
+func deeper(data []byte) bool {
+	depth, text := 0, false
+	for i := 0; i < len(data) && depth <= maxDepth; i++ {
+		switch c := data[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return depth > maxDepth
 }
 
 func at(err error) string {

@@ -99,7 +99,9 @@ func TestRefuses(t *testing.T) {
 		"several":                {`{"force":1,"x":2}`, "force is not true or false; x is not a known field; projectId is missing"},
 		"a value as a name":      {`{"projectId":"p","correct horse":1}`, "(unnamed) is not a known field"},
 		"deep, free":             {`{"projectId":"p","free":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "free" + strings.Repeat("[0]", 32) + " is nested too deeply"},
-		"deep, to break a stack": {strings.Repeat("[", 200_000), "the JSON is not well formed"},
+		"deep, to break a stack": {strings.Repeat("[", 200_000), "the JSON is nested too deeply"},
+		"deeper than is read":    {`{"projectId":"p","free":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `}`, "the JSON is nested too deeply"},
+		"not deep, in a text":    {`{"projectId":"` + strings.Repeat(`[\"`, 40) + `"`, "the JSON is not well formed at byte 135"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

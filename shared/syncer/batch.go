@@ -2,12 +2,12 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/fault"
+	"github.com/sealpost/sealpost/shared/lease"
 	"github.com/sealpost/sealpost/shared/ledger"
 	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/plan"
@@ -33,7 +33,10 @@ func (r *run) batch(ctx context.Context, actions []plan.Action) error {
 		return err
 	}
 	r.writeAhead(writes)
-	if err := r.save(ctx); err != nil {
+	if err := r.save(ctx, closing); err != nil {
+		for _, w := range writes {
+			r.forget(w)
+		}
 		return err
 	}
 	r.write(ctx, writes)
@@ -140,6 +143,17 @@ func (r *run) writeAhead(writes []write) {
 	}
 }
 
+// forget takes back the note of a write that was never sent.
+func (r *run) forget(w write) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger.Entries[w.Target] = w.before
+	if w.before == (ledger.Entry{}) {
+		delete(r.ledger.Entries, w.Target)
+	}
+	r.dirty = true
+}
+
 // write sends the batch and notes the outcomes.
 func (r *run) write(ctx context.Context, writes []write) {
 	ctx = pace.WithGuard(ctx, func() (time.Duration, error) {
@@ -153,6 +167,10 @@ func (r *run) write(ctx context.Context, writes []write) {
 		group.Go(func() {
 			started := r.Clock.Now()
 			receipt, err := r.send(ctx, w)
+			if Unsent(err) {
+				r.notSent(w, err)
+				return
+			}
 			r.note(w, receipt, err, r.Clock.Now().Sub(started))
 		})
 	}
@@ -171,8 +189,23 @@ func (r *run) send(ctx context.Context, w write) (receipt Receipt, err error) {
 	return receipt, err
 }
 
-// note notes what became of a write in the ledger and the results and, if
-// anything was sent, for the audit.
+// notSent notes that nothing was sent to a target because of err. Who is turned
+// away for want of quota or time tells that for all that were to come.
+func (r *run) notSent(w write, err error) {
+	r.forget(w)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	item := r.items[w.Target]
+	item.notSent(err)
+	r.items[w.Target], r.invalid[w.Target] = item, err
+	if r.spent == nil && fault.KindOf(err) == fault.Exhausted {
+		r.spent = err
+	}
+	r.step()
+}
+
+// note notes what became of a write that was sent: in the ledger, in the results
+// and for the audit.
 func (r *run) note(w write, receipt Receipt, err error, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,25 +218,16 @@ func (r *run) note(w write, receipt Receipt, err error, took time.Duration) {
 		if finding := surprise(w, receipt); finding != "" {
 			item.Reason = finding
 		}
-	case unsent(err):
-		if r.ledger.Entries[w.Target] = w.before; w.before == (ledger.Entry{}) {
-			delete(r.ledger.Entries, w.Target)
-		}
-		r.dirty = true
-		item.Reason = "not started: the run was stopped"
+	case unanswered(err):
+		item.failed(err)
+		item.Status = ItemUnknown
+		r.over(w.Target, lease.TTL)
 	default:
 		item.failed(err)
-		if unanswered(err) {
-			item.Status = ItemUnknown
-		} else {
-			r.over(w.Target)
-		}
+		r.over(w.Target, 0)
 	}
 	r.items[w.Target] = item
 	r.step()
-	if unsent(err) {
-		return
-	}
 	e := r.event(operations[w.Kind], audit.Succeeded)
 	e.Secret, e.Scope, e.Version, e.Reason, e.DurationMs = w.Name, w.Scope, w.Content.Version, item.Reason, took.Milliseconds()
 	if err != nil {
@@ -212,15 +236,17 @@ func (r *run) note(w write, receipt Receipt, err error, took time.Duration) {
 	r.outcomes = append(r.outcomes, e)
 }
 
-// over notes that the pending write of a target was answered: it cannot take
-// effect any more.
-func (r *run) over(t secret.Target) {
+// over notes that the pending write of a target will not be sent again, and for
+// how much longer it may take effect: not at all once it was answered. Without an
+// answer it is given the time that the write of a killed run is given at the
+// most; GitHub ends a request at 10 seconds.
+func (r *run) over(t secret.Target, late time.Duration) {
 	entry := r.ledger.Entries[t]
 	if entry.Pending == nil {
 		return // a deletion
 	}
 	pending := *entry.Pending
-	pending.Fence, pending.Until = 0, r.githubNow()
+	pending.Fence, pending.Until = 0, r.githubNow().Add(late)
 	r.ledger.Entries[t] = ledger.Entry{Written: entry.Written, Pending: &pending}
 	r.dirty = true
 }
@@ -254,11 +280,6 @@ func surprise(w write, receipt Receipt) string {
 		return "it vanished between the listing and the write, and was created again"
 	}
 	return ""
-}
-
-// unsent reports whether the error says that the write was never sent.
-func unsent(err error) bool {
-	return errors.Is(err, fault.LeaseLost) || fault.KindOf(err) == fault.Canceled
 }
 
 // unanswered reports whether the write may have taken effect all the same.

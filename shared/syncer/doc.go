@@ -8,20 +8,23 @@
 //  2. Read the mark, before anything that the plan depends on.
 //  3. Read the ledger, list each scope, inspect each source. Make the plan.
 //  4. Check the hourly quota for the whole plan.
-//  5. For each batch of at most [BatchSize] targets: read the values, record
+//  5. For each batch of at most [BatchSize] targets, deletions in batches of
+//     their own before all others, so that they make room: read the values, record
 //     in the audit the outcomes of the batch before and the intent of this one,
 //     store in the ledger those outcomes and the write-ahead, write concurrently.
 //  6. List again each scope that was written, and settle; meanwhile record the
 //     last outcomes in the audit.
 //  7. Store the ledger and release the lease, in one commit.
-//  8. Take the mark of step 2 away, unless the run was for some targets only or
-//     ended early. If a mark was set meanwhile, begin again, for the whole
-//     container: a request sets its mark and then tries the lease once more, and
-//     this looks for marks after the release, so that one sees the other.
+//  8. Take the mark of step 2 away, unless the run was for some targets only,
+//     ended early, or left targets that a later run may finish. If a mark was set
+//     meanwhile, begin again, for the whole container: a request sets its mark and
+//     then tries the lease once more, and this looks for marks after the release,
+//     so that one sees the other.
 //
 // While the run lasts, the lease is renewed every [lease.RenewEvery], in one
-// commit with the ledger as it stands. So what the ledger says is at most that
-// old, and a pending write's Until is the end of the lease at the last commit.
+// commit with the ledger as it stands; a renewal that hangs is given up and
+// repeated. So what the ledger says is at most that old, and a pending write's
+// Until is not before the end of the lease that this commit makes.
 // The outcomes that a ledger tells of are recorded in the audit before it is
 // stored, by a renewal too.
 //
@@ -47,7 +50,15 @@
 //
 // Interrupted (a signal, a deadline): nothing new is started, what is in flight
 // is awaited, the ledger is stored and the lease released. The result names
-// what was not started.
+// what was not started. A platform kills a function at its deadline, so a run
+// counts as interrupted 30 seconds before its context's deadline: that is [lease.TTL]
+// for the answer to what was sent last, and 10 seconds for storing what it did.
+// Where less than a minute is allowed, half of it is for the work.
+//
+// The quota is spent, or the pace has no room for a write before the deadline:
+// the write is not sent, no further batch is begun, and the run ends with that
+// error once what is in flight was answered. The result names what was not
+// started.
 //
 // The store fails: no commit, no write-ahead, so nothing new is written; the
 // lease runs out by itself. The audit fails in both sinks: nothing new is
@@ -55,6 +66,11 @@
 // that the next run repeats it.
 //
 // GitHub fails for some targets: the others go on. A write that failed stays
-// pending in the ledger, until when it may have taken effect, and the next run
-// repeats it if that cannot be told. A write that was never sent is forgotten.
+// pending in the ledger, with until when it may have taken effect: until its
+// answer, or where none came for [lease.TTL] more, as for a killed run. The next
+// run repeats it if it cannot be told whether it did. A write that was never sent
+// (see [NotSent]) is forgotten by the ledger and has no outcome in the audit.
+//
+// A further round fails, after the one that was asked for succeeded: the result
+// is that of the first, and the mark stays for another run.
 package syncer

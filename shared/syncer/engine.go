@@ -3,12 +3,10 @@ package syncer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sealpost/sealpost/shared/audit"
 	"github.com/sealpost/sealpost/shared/clock"
@@ -28,6 +26,9 @@ type Engine struct {
 	Audit   *audit.Recorder
 	Targets Targets
 	Sources Sources
+	// SourcesOf, if set, returns the sources for one run of a project in place of
+	// Sources: those that know their states without being asked each time.
+	SourcesOf func(projectID string) Sources
 	// Fingerprints returns the key for fingerprints; it is asked only by runs
 	// that read a value.
 	Fingerprints func(context.Context) (secret.FingerprintKey, error)
@@ -44,17 +45,30 @@ type Engine struct {
 // and [fault.NotFound] or [fault.Unprocessable] for a request that names
 // secrets or scopes that the project does not have.
 func (e *Engine) Sync(ctx context.Context, req Request) (Result, error) {
-	if err := checkSelection(req); err != nil {
+	if err := req.Check(); err != nil {
 		return Result{}, err
 	}
+	if e.SourcesOf != nil {
+		engine := *e
+		engine.Sources = e.SourcesOf(req.Project.ID)
+		e = &engine
+	}
+	ctx, stop := e.working(ctx, req)
+	defer stop()
 	meter := new(pace.Meter)
 	ctx = pace.WithMeter(ctx, meter)
 	started := e.Clock.Now()
-	id := audit.NewID(started)
+	id := req.SyncID
+	if id == "" {
+		id = audit.NewID(started)
+	}
 
 	var total outcome
 	var failure error
 	for _, container := range req.Project.Containers() {
+		if req.Container != "" && req.Container != container.Key() {
+			continue
+		}
 		desired := e.targets(req, container.Kind)
 		if len(desired) == 0 && !req.Prune {
 			continue
@@ -74,6 +88,18 @@ func (e *Engine) Sync(ctx context.Context, req Request) (Result, error) {
 	result.StartedAt = Timestamp(started)
 	result.DurationMs = e.Clock.Now().Sub(started).Milliseconds()
 	return result, first(failure)
+}
+
+// working returns the context in which a run may start something new. It ends
+// early enough before ctx's deadline that the run is closed by then; where there
+// is little time, half of it is for the work.
+func (e *Engine) working(ctx context.Context, req Request) (context.Context, context.CancelFunc) {
+	deadline, limited := ctx.Deadline()
+	if !limited || req.DryRun {
+		return context.WithCancel(ctx)
+	}
+	left := clock.Until(e.Clock, deadline)
+	return clock.WithTimeout(ctx, e.Clock, left-min(reserve, left/2))
 }
 
 // first returns the first of joined errors: the one that a caller is told.
@@ -122,7 +148,7 @@ func (o *outcome) result(req Request, id string) Result {
 	slices.SortFunc(r.Results, func(a, b Item) int { return a.Target().Compare(b.Target()) })
 	r.Summary, r.Status = summarise(r.Results)
 	if r.Status == StatusPartial || r.Status == StatusFailed {
-		r.Code = fault.PartialFailure
+		r.Code = r.telling()
 	}
 	r.refusal = refusal(r.Results, o.invalid)
 	if req.DryRun {
@@ -144,30 +170,31 @@ func refusal(items []Item, invalid map[secret.Target]error) error {
 	return invalid[items[0].Target()]
 }
 
-// checkSelection refuses names and scopes that the project does not have, so
-// that a typing error is not taken for "nothing to do".
-func checkSelection(req Request) error {
+// Check refuses names and scopes that the project does not have, so that a
+// typing error is not taken for "nothing to do": a [fault.NotFound] with
+// [fault.RequestNotFound], or an [fault.Unprocessable] with [fault.ScopeInvalid].
+func (r Request) Check() error {
 	known := map[secret.Name]bool{}
-	for _, m := range req.Project.Mappings {
+	for _, m := range r.Project.Mappings {
 		known[m.Name] = true
 	}
 	var unknown []string
-	for _, name := range req.Secrets {
-		if !known[name] && !req.Prune {
+	for _, name := range r.Secrets {
+		if !known[name] && !r.Prune {
 			unknown = append(unknown, string(name))
 		}
 	}
 	if len(unknown) > 0 {
-		return fault.New(fault.RequestNotFound, "project %s has no secret %s", req.Project.ID, strings.Join(unknown, ", "))
+		return fault.New(fault.RequestNotFound, "project %s has no secret %s", r.Project.ID, strings.Join(unknown, ", "))
 	}
-	scopes := req.Project.Scopes()
-	for _, scope := range req.Scopes {
-		if !slices.Contains(scopes, scope) && !req.Prune {
+	scopes := r.Project.Scopes()
+	for _, scope := range r.Scopes {
+		if !slices.Contains(scopes, scope) && !r.Prune {
 			unknown = append(unknown, string(scope))
 		}
 	}
 	if len(unknown) > 0 {
-		return fault.New(fault.ScopeInvalid, "project %s maps nothing to %s", req.Project.ID, strings.Join(unknown, ", "))
+		return fault.New(fault.ScopeInvalid, "project %s maps nothing to %s", r.Project.ID, strings.Join(unknown, ", "))
 	}
 	return nil
 }
@@ -205,36 +232,19 @@ func (r *run) observe(ctx context.Context) (plan.Input, error) {
 		Observed: map[secret.Scope]plan.Observation{}, Selected: r.selected,
 		Policy: plan.Policy{Force: r.Force, Prune: r.Prune, MaxDeletions: r.MaxDeletions, AllowRollback: r.Project.AllowRollback},
 	}
-	scopes := map[secret.Scope]bool{}
-	var sources []secret.Source
-	for _, d := range in.Desired {
-		scopes[d.Scope] = true
-		sources = append(sources, d.Source)
-	}
-	if r.Prune {
-		for t := range r.ledger.Entries {
-			if r.selected(t) {
-				scopes[t.Scope] = true
-			}
-		}
-	}
-	global, err := exclusion.Load(ctx, r.Store)
+	exclude, err := exclusions(ctx, r.Store, r.Project)
 	if err != nil {
 		return plan.Input{}, err
 	}
-	own, err := exclusion.ParseAll(r.Project.Exclude)
-	if err != nil {
-		return plan.Input{}, err
-	}
-	in.Exclude = exclusion.Compile(global.Patterns, own).Match
+	in.Exclude = exclude.Match
 
 	group, gctx := newGroup(ctx)
 	group.Go(func() (err error) {
-		in.Sources, err = r.inspect(gctx, sources, in.Desired)
+		in.Sources, err = r.inspect(gctx, in.Desired)
 		return err
 	})
 	known := r.ledger.Scopes()
-	for scope := range scopes {
+	for scope := range r.scopesToList() {
 		if !known[scope] && !r.DryRun {
 			group.Go(func() error {
 				_ = r.Targets.Prepare(gctx, r.container, scope) // the first Put meets the same fault, and tells
@@ -249,11 +259,41 @@ func (r *run) observe(ctx context.Context) (plan.Input, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			in.Observed[scope] = plan.Observation{Listing: listing, Err: err}
-			r.tellTime(listing.At)
+			r.tellTime(listing.Ended)
 			return nil
 		})
 	}
 	return in, group.Wait()
+}
+
+// scopesToList are those of the targets that are desired, and with prune those
+// of the ledger's that were asked for.
+func (r *run) scopesToList() map[secret.Scope]bool {
+	scopes := map[secret.Scope]bool{}
+	for _, d := range r.desired {
+		scopes[d.Scope] = true
+	}
+	if r.Prune {
+		for t := range r.ledger.Entries {
+			if r.selected(t) {
+				scopes[t.Scope] = true
+			}
+		}
+	}
+	return scopes
+}
+
+// exclusions are the patterns for everybody and the project's own.
+func exclusions(ctx context.Context, store docstore.Store, p project.Project) (exclusion.Matcher, error) {
+	global, err := exclusion.Load(ctx, store)
+	if err != nil {
+		return exclusion.Matcher{}, err
+	}
+	own, err := exclusion.ParseAll(p.Exclude)
+	if err != nil {
+		return exclusion.Matcher{}, err
+	}
+	return exclusion.Compile(global.Patterns, own), nil
 }
 
 // fatal reports whether a listing's error concerns the whole run, and not only
@@ -268,7 +308,11 @@ func fatal(err error) bool {
 
 // inspect returns the sources' states, and fills in the fingerprints of values
 // whose source does not count versions.
-func (r *run) inspect(ctx context.Context, sources []secret.Source, desired []plan.Desired) (map[secret.Source]secret.SourceState, error) {
+func (r *run) inspect(ctx context.Context, desired []plan.Desired) (map[secret.Source]secret.SourceState, error) {
+	var sources []secret.Source
+	for _, d := range desired {
+		sources = append(sources, d.Source)
+	}
 	slices.SortFunc(sources, func(a, b secret.Source) int { return strings.Compare(a.String(), b.String()) })
 	states, err := r.Sources.Inspect(ctx, slices.Compact(sources))
 	if err != nil {
@@ -330,24 +374,5 @@ func (r *run) priceOf(p plan.Plan, in plan.Input) Price {
 	return Price{Requests: price.Requests, Points: price.Points, DurationMs: price.Duration.Milliseconds()}
 }
 
-// listPage is how many secrets a page of GitHub's listings has.
-const listPage = 100
-
-func pages(n int) int { return max(1, (n+listPage-1)/listPage) }
-
-// checkQuota refuses a plan that the hourly quota does not cover.
-func (r *run) checkQuota(ctx context.Context, price Price) error {
-	if price.Requests == 0 {
-		return nil
-	}
-	quota, err := r.Targets.Quota(ctx, r.container)
-	if err != nil {
-		return err
-	}
-	if quota.Limit == 0 || quota.Remaining >= price.Requests {
-		return nil
-	}
-	wait := max(quota.ResetAt.Sub(r.Clock.Now()), time.Second)
-	return fault.New(fault.RateLimitExhausted, "the plan needs %d requests and %d of %d are left this hour", price.Requests, quota.Remaining, quota.Limit).
-		WithRetryAfter(wait).WithRemedy(fmt.Sprintf("Repeat the sync after %s.", Timestamp(quota.ResetAt)), "")
-}
+// pages is how many answers a listing of n secrets takes.
+func pages(n int) int { return max(1, (n+plan.PageSize-1)/plan.PageSize) }

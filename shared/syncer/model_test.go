@@ -27,6 +27,9 @@ const repositoryID = 4711
 
 var repository = project.Container{Kind: project.Repository, Owner: "acme", Name: "payments", ID: repositoryID}
 
+// twoBatches is how many secrets, each of three targets, take more than one batch.
+const twoBatches = syncer.BatchSize/3 + 10
+
 // hub is a model of GitHub at the height of the port: names, whole seconds,
 // and no way to read a value but the test's own.
 type hub struct {
@@ -37,6 +40,7 @@ type hub struct {
 	puts   map[secret.Target]int
 	lists  int
 	fault  func(secret.Target) error // asked before a write; nil lets it pass
+	quota  func()                    // called when the quota is asked for; may be nil
 }
 
 type copied struct {
@@ -55,7 +59,7 @@ func (h *hub) List(_ context.Context, _ project.Container, scope secret.Scope) (
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lists++
-	listing := plan.Listing{At: h.now()}
+	listing := plan.Listing{At: h.now(), Ended: h.now()}
 	for t, c := range h.copies {
 		if t.Scope == scope {
 			listing.Targets = append(listing.Targets, plan.Listed{Name: t.Name, CreatedAt: c.createdAt, UpdatedAt: c.updatedAt})
@@ -67,7 +71,7 @@ func (h *hub) List(_ context.Context, _ project.Container, scope secret.Scope) (
 func (h *hub) Put(ctx context.Context, _ project.Container, p syncer.Put) (syncer.Receipt, error) {
 	if guard := pace.GuardFrom(ctx); guard != nil {
 		if _, err := guard(); err != nil {
-			return syncer.Receipt{}, err
+			return syncer.Receipt{}, syncer.NotSent(err)
 		}
 	}
 	h.mu.Lock()
@@ -102,7 +106,15 @@ func (h *hub) Delete(_ context.Context, _ project.Container, scope secret.Scope,
 func (h *hub) Prepare(context.Context, project.Container, secret.Scope) error { return nil }
 
 func (h *hub) Quota(context.Context, project.Container) (syncer.Quota, error) {
+	if h.quota != nil {
+		h.quota()
+	}
 	return syncer.Quota{}, nil
+}
+
+func (h *hub) Reserve(ctx context.Context, c project.Container, _ int) (func(context.Context), error) {
+	_, err := h.Quota(ctx, c)
+	return func(context.Context) {}, err
 }
 
 // edit changes a target behind Sealpost's back.
@@ -180,6 +192,8 @@ type events struct {
 	mu   sync.Mutex
 	list []audit.Event
 	err  error
+
+	refuse func([]audit.Event) error // asked before a record, if set
 }
 
 func (*events) Name() string { return "memory" }
@@ -187,10 +201,14 @@ func (*events) Name() string { return "memory" }
 func (e *events) Record(_ context.Context, list []audit.Event) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err == nil {
+	err := e.err
+	if e.refuse != nil {
+		err = e.refuse(list)
+	}
+	if err == nil {
 		e.list = append(e.list, list...)
 	}
-	return e.err
+	return err
 }
 
 func (e *events) of(operation audit.Operation) []audit.Event {
@@ -396,6 +414,10 @@ func (t killableTargets) Quota(ctx context.Context, c project.Container) (syncer
 	return t.h.Quota(ctx, c)
 }
 
+func (t killableTargets) Reserve(ctx context.Context, c project.Container, n int) (func(context.Context), error) {
+	return t.h.Reserve(ctx, c, n)
+}
+
 type killableSources struct {
 	k *killer
 	v *vault
@@ -419,4 +441,36 @@ func (s killableSink) Name() string { return s.e.Name() }
 func (s killableSink) Record(ctx context.Context, list []audit.Event) error {
 	_, err := around(s.k, func() (struct{}, error) { return struct{}{}, s.e.Record(ctx, list) })
 	return err
+}
+
+// meddled is GitHub with calls that go another way than usual. Each function,
+// if set, is asked in place of the call and may make it.
+type meddled struct {
+	syncer.Targets
+	list  func(next func() (plan.Listing, error)) (plan.Listing, error)
+	put   func(t secret.Target, next func() (syncer.Receipt, error)) (syncer.Receipt, error)
+	quota func(context.Context) (syncer.Quota, error)
+}
+
+func (m meddled) List(ctx context.Context, c project.Container, s secret.Scope) (plan.Listing, error) {
+	next := func() (plan.Listing, error) { return m.Targets.List(ctx, c, s) }
+	if m.list == nil {
+		return next()
+	}
+	return m.list(next)
+}
+
+func (m meddled) Put(ctx context.Context, c project.Container, p syncer.Put) (syncer.Receipt, error) {
+	next := func() (syncer.Receipt, error) { return m.Targets.Put(ctx, c, p) }
+	if m.put == nil {
+		return next()
+	}
+	return m.put(secret.Target{Scope: p.Scope, Name: p.Name}, next)
+}
+
+func (m meddled) Quota(ctx context.Context, c project.Container) (syncer.Quota, error) {
+	if m.quota == nil {
+		return m.Targets.Quota(ctx, c)
+	}
+	return m.quota(ctx)
 }

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sealpost/sealpost/shared/plan"
@@ -19,10 +20,10 @@ import (
 // hourly quota is spent or GitHub went on refusing, [fault.Unavailable] with
 // [fault.GitHubUnavailable] when GitHub failed or did not answer, and the
 // context's own error kinds. Put and Delete ask the context's [pace.Guard]
-// right before they send, and return its error as it is. A [fault.Canceled]
-// from them means that nothing was sent: once sent, a write is awaited although
-// its context ends, for a while. Whether a write that failed otherwise took
-// effect is not known: the next List tells.
+// right before they send, and return its error. What they return before they
+// have sent anything that may take effect is marked by [NotSent]. Once sent, a
+// write is awaited although its context ends, for a while. Whether a write that
+// failed otherwise took effect is not known: the next List tells.
 type Targets interface {
 	// List returns every secret of one scope. It returns a
 	// [fault.Unprocessable] with [fault.TargetNotFound] if GitHub does not know
@@ -47,6 +48,32 @@ type Targets interface {
 	// container, as GitHub last told it, asking GitHub only if it has not told
 	// yet. A zero Limit means that GitHub sets none.
 	Quota(ctx context.Context, c project.Container) (Quota, error)
+
+	// Reserve sets requests of that quota aside for a run that is about to begin
+	// its writes, from the context's meter on, so that no other run counts on
+	// them. Too few are a [fault.Exhausted] with a RetryAfter, and nothing is set
+	// aside. Release gives back what was not sent, and returns when its context
+	// ends at the latest.
+	Reserve(ctx context.Context, c project.Container, requests int) (release func(context.Context), err error)
+}
+
+// NotSent marks an error as that of a write of which nothing was sent. It keeps
+// all that the error says, and returns nil for nil.
+func NotSent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return notSent{err}
+}
+
+type notSent struct{ error }
+
+func (n notSent) Unwrap() error { return n.error }
+
+// Unsent reports whether the error is marked by [NotSent].
+func Unsent(err error) bool {
+	var marked notSent
+	return errors.As(err, &marked)
 }
 
 // Put is one secret to be written, whole.

@@ -1,6 +1,9 @@
 package syncer
 
 import (
+	"cmp"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/sealpost/sealpost/shared/fault"
@@ -13,6 +16,9 @@ import (
 // Request asks to bring a project's targets level with their sources.
 type Request struct {
 	Project       project.Project
+	SyncID        string         // of the run; made if empty
+	Container     string         // key of the only container to be synced; empty means all of the project's
+	Marked        bool           // a mark asks for this already: whoever holds the lease answers it
 	Secrets       []secret.Name  // only these; empty means all
 	Scopes        []secret.Scope // only these; empty means all
 	Force         bool           // take over what the ledger did not write
@@ -53,6 +59,7 @@ const (
 	StatusUnchanged Status = "unchanged" // every target was right already
 	StatusPartial   Status = "partial"   // some targets are not right
 	StatusFailed    Status = "failed"    // no target is right
+	StatusQueued    Status = "queued"    // not begun: somebody else carries it out
 )
 
 // Result is a run's outcome, in the form of the API's contract.
@@ -71,10 +78,19 @@ type Result struct {
 	StartedAt     string   `json:"startedAt"`
 	DurationMs    int64    `json:"durationMs"`
 	CorrelationID string   `json:"correlationId"`
-	// Code is set where a target is not right: see each one's own.
+	// Code is set where a target is not right: theirs if nothing was written and
+	// all have the same, else that of a partial failure.
 	Code fault.Code `json:"code,omitempty"`
 
 	refusal error
+}
+
+// Queued returns the answer to a request that somebody else carries out.
+func Queued(req Request, at time.Time) Result {
+	return Result{
+		SyncID: req.SyncID, ProjectID: req.Project.ID, Status: StatusQueued, Results: []Item{},
+		StartedAt: Timestamp(at), CorrelationID: req.CorrelationID,
+	}
 }
 
 // Refusal returns the reason if no target is right and nothing could be sent to
@@ -102,7 +118,7 @@ const (
 	ItemSkipped   ItemStatus = "skipped"   // left alone on purpose: excluded or conflict
 	ItemFailed    ItemStatus = "failed"    // not written, or refused
 	ItemUnknown   ItemStatus = "unknown"   // sent, but no answer came; the next run repeats it
-	ItemPending   ItemStatus = "pending"   // not started when the run was interrupted
+	ItemPending   ItemStatus = "pending"   // not started when the run was stopped, or time or quota ran out
 )
 
 // Item is one target's result.
@@ -227,8 +243,69 @@ func (i *Item) failed(err error) {
 	i.Code, i.Remediation = fault.CodeOf(err), fault.Remedies(err)
 }
 
+// notSent makes the item one of which nothing was sent because of err. It is
+// pending if nothing was wrong with it but that time, quota or the right to write
+// had run out.
+func (i *Item) notSent(err error) {
+	kind := fault.KindOf(err)
+	if kind == fault.Canceled || kind == fault.Deadline {
+		i.Status, i.Reason = ItemPending, "not started: the run was stopped"
+		return
+	}
+	i.failed(err)
+	if kind == fault.Exhausted || errors.Is(err, fault.LeaseLost) {
+		i.Status, i.Reason = ItemPending, "not started: "+i.Reason
+	}
+}
+
 // Wrote reports whether the run wrote any target.
 func (r Result) Wrote() bool {
 	s := r.Summary
 	return !r.DryRun && s.Created+s.Updated+s.Deleted > 0
+}
+
+// telling returns the one code that says why nothing was written, where there
+// is but one, and else that some targets failed.
+func (r Result) telling() fault.Code {
+	var only fault.Code
+	for _, i := range r.Results {
+		switch {
+		case i.Code == "" || i.Action == plan.Excluded:
+		case r.Wrote() || only != "" && only != i.Code:
+			return fault.PartialFailure
+		default:
+			only = i.Code
+		}
+	}
+	return cmp.Or(only, fault.PartialFailure)
+}
+
+// Unfinished reports whether a later run may do more: a target was not started,
+// was sent without an answer, or failed for a reason that passes.
+func (r Result) Unfinished() bool { return slices.ContainsFunc(r.Results, Item.unfinished) }
+
+func (i Item) unfinished() bool {
+	switch i.Code {
+	case fault.RateLimitExhausted, fault.GitHubUnavailable, fault.SourceUnavailable:
+		return true
+	}
+	return i.Status == ItemPending || i.Status == ItemUnknown
+}
+
+// Starved reports whether time or quota ran out for a target.
+func (r Result) Starved() bool {
+	return slices.ContainsFunc(r.Results, func(i Item) bool { return i.Status == ItemPending || i.Code == fault.RateLimitExhausted })
+}
+
+// UntilReset returns how long it is until the hourly quota is there again, or 0
+// if it is not spent.
+func (r Result) UntilReset(now time.Time) time.Duration {
+	if r.Quota == nil || r.Quota.Remaining > 0 {
+		return 0
+	}
+	reset, err := time.Parse(time.RFC3339, r.Quota.ResetAt)
+	if err != nil {
+		return 0
+	}
+	return max(reset.Sub(now), 0)
 }

@@ -3,6 +3,8 @@ package syncer
 import (
 	"context"
 	"errors"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +31,12 @@ const (
 	// closing is how long a run that was interrupted may take to store what it
 	// did.
 	closing = 10 * time.Second
+	// reserve is how long before the end of the time allowed a run starts nothing
+	// new any more: the answer to what it sent last, which nobody may wait for
+	// longer than the lease lasts, and then closing.
+	reserve = lease.TTL + closing
+	// asking is how long a run asks for the quota that it only reports.
+	asking = time.Second
 )
 
 // run is one container's run.
@@ -49,13 +57,15 @@ type run struct {
 	dirty    bool          // the ledger differs from the stored one
 	outcomes []audit.Event // of writes, not recorded yet
 	items    map[secret.Target]Item
-	invalid  map[secret.Target]error
+	invalid  map[secret.Target]error // why nothing was sent to a target
+	spent    error                   // the quota or the time ran out before a write was sent
 	orphans  []Orphan
 	price    Price
 	warnings []string
 	done     int           // targets written
 	total    int           // targets to write
-	ahead    time.Duration // how far GitHub's clock is ahead of ours
+	ahead    time.Duration // how far GitHub's clock is ahead of ours, at the least
+	told     bool          // ahead was told, and is not just 0
 }
 
 // do runs the container. The outcome is valid even if there is an error.
@@ -73,20 +83,33 @@ func (r *run) do(ctx context.Context) (outcome, error) {
 
 // outcome is what became of the targets that were asked for.
 func (r *run) outcome(ctx context.Context, asked Request) outcome {
+	o := r.found(asked)
+	if len(o.items) > 0 && ctx.Err() == nil && !r.lost {
+		if quota, err := r.quota(ctx); err == nil {
+			o.quota = limits(quota)
+		}
+	}
+	return o
+}
+
+func (r *run) found(asked Request) outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := outcome{orphans: r.orphans, price: r.price, warnings: r.warnings, invalid: r.invalid}
+	o := outcome{orphans: r.orphans, price: r.price, warnings: r.warnings, invalid: maps.Clone(r.invalid)}
 	for t, item := range r.items {
 		if asked.selected(t) {
 			o.items = append(o.items, item)
 		}
 	}
-	if len(o.items) > 0 && ctx.Err() == nil && !r.lost {
-		if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
-			o.quota = limits(quota)
-		}
-	}
 	return o
+}
+
+// quota asks for the quota, and not for long: a GitHub that hangs must not take
+// the time in which the run is to be closed.
+func (r *run) quota(ctx context.Context) (Quota, error) {
+	ctx, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	return r.Targets.Quota(ctx, r.container)
 }
 
 // preview plans without a lease: it writes nothing, so it needs no right to.
@@ -114,7 +137,11 @@ func (r *run) plan(ctx context.Context) (plan.Plan, error) {
 	p := plan.Make(in)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, t := range p.Released {
+		r.warn(t.String() + " was changed outside Sealpost and nothing asks for it: it stays, and Sealpost forgets it")
+	}
 	for _, a := range p.Actions {
+		delete(r.invalid, a.Target)
 		before, ok := r.items[a.Target]
 		if ok && before.Status == ItemSucceeded && a.Kind == plan.Unchanged {
 			continue // an earlier round wrote it: that is what is told
@@ -134,17 +161,35 @@ func (r *run) plan(ctx context.Context) (plan.Plan, error) {
 
 // sync is the protocol of the package's documentation. If somebody asked for a
 // sync while this one held the lease, it runs again: for the whole container,
-// and with no more than the plainest rights.
+// and with no more than the plainest rights. What goes wrong with that is not
+// the caller's: the mark stays for whoever takes it up.
 func (r *run) sync(ctx context.Context) error {
 	again, err := r.leased(ctx)
 	for round := 1; again && err == nil && round < maxRounds; round++ {
+		answered := r.found(Request{})
 		r.Secrets, r.Scopes, r.Force, r.Prune = nil, nil, false, false
 		r.desired = r.targets(r.Request, r.container.Kind)
-		if again, err = r.leased(ctx); errors.Is(err, fault.SyncInProgress) {
-			return nil // another one has taken the request up
+		var further error
+		if again, further = r.leased(ctx); further != nil {
+			if !errors.Is(further, fault.SyncInProgress) { // another one has taken the request up
+				r.Log.WarnContext(ctx, "a request that came meanwhile waits for another run", "syncId", r.id, "error", further)
+			}
+			r.tell(answered)
+			return nil
 		}
 	}
 	return err
+}
+
+// tell makes what was found before what the run tells.
+func (r *run) tell(o outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.items = map[secret.Target]Item{}
+	for _, item := range o.items {
+		r.items[item.Target()] = item
+	}
+	r.invalid, r.orphans, r.price = o.invalid, o.orphans, o.price
 }
 
 // leased runs once under the lease. It reports whether a request came while it
@@ -159,7 +204,7 @@ func (r *run) leased(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if len(r.Secrets) == 0 && len(r.Scopes) == 0 {
+	if len(r.Secrets) == 0 && len(r.Scopes) == 0 && !r.unfinished() {
 		if err := before.Clear(ctx, r.Store, key); err != nil {
 			return false, err
 		}
@@ -168,14 +213,26 @@ func (r *run) leased(ctx context.Context) (again bool, err error) {
 	return marked && !after.Same(before), err
 }
 
+// unfinished reports whether a target waits for another run.
+func (r *run) unfinished() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range r.items {
+		if i.unfinished() {
+			return true
+		}
+	}
+	return false
+}
+
 // acquire takes the lease. If it is held, the mark is left for the holder; and
 // since the holder may have looked for marks just before, once more is tried.
 func (r *run) acquire(ctx context.Context, key string) error {
 	var err error
-	if r.lease, err = lease.Acquire(ctx, r.Store, r.Clock, key, r.id); !errors.Is(err, fault.SyncInProgress) {
+	if r.lease, err = lease.Acquire(ctx, r.Store, r.Clock, key, r.id); r.Marked || !errors.Is(err, fault.SyncInProgress) {
 		return err
 	}
-	m := mark.Mark{ProjectID: r.Project.ID, Why: "a sync found the lease held", Since: r.Clock.Now()}
+	m := mark.For(r.Project, r.container, "a sync found the lease held", mark.Change, r.Clock.Now())
 	if markErr := mark.Set(ctx, r.Store, key, m); markErr != nil {
 		return errors.Join(err, markErr)
 	}
@@ -198,9 +255,9 @@ func (r *run) underLease(ctx context.Context, key string) (mark.Mark, error) {
 	if cause := context.Cause(ctx); errors.Is(cause, fault.LeaseLost) {
 		err = cause // and not what it broke off
 	}
+	stop()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
-	stop()
 	return m, errors.Join(err, r.end(ending, err))
 }
 
@@ -230,12 +287,15 @@ func (r *run) round(ctx context.Context) error {
 	if len(writes) == 0 {
 		return nil
 	}
-	if err := r.checkQuota(ctx, r.price); err != nil {
+	release, err := r.Targets.Reserve(ctx, r.container, r.price.Requests)
+	if err != nil {
 		return err
 	}
+	defer r.giveBack(ctx, release)
 	r.total += len(writes)
 	r.progress(PhaseWrite, r.done, r.total)
-	for batch := range slices.Chunk(writes, BatchSize) {
+	deletions := p.Count(plan.Delete) // they come first, and what they make room for after them
+	for batch := range batches(writes[:deletions], writes[deletions:]) {
 		if err := r.stopped(ctx); err != nil {
 			return err
 		}
@@ -249,14 +309,39 @@ func (r *run) round(ctx context.Context) error {
 	return r.observeAgain(ctx, writes)
 }
 
+// batches cuts each part into batches, one part after the other.
+func batches(parts ...[]plan.Action) iter.Seq[[]plan.Action] {
+	return func(yield func([]plan.Action) bool) {
+		for _, part := range parts {
+			for batch := range slices.Chunk(part, BatchSize) {
+				if !yield(batch) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// giveBack gives back what is left of the hourly quota that was reserved. It is
+// not worth waiting for: what is not told lapses.
+func (r *run) giveBack(ctx context.Context, release func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
+	defer cancel()
+	release(ctx)
+}
+
 // stopped returns why nothing new may be started, or nil. A process that stood
 // still sees by the clock that its lease has ended, before any renewal tells.
 func (r *run) stopped(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	_, lost := r.lease.Check()
-	return lost
+	if _, lost := r.lease.Check(); lost != nil {
+		return lost
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.spent
 }
 
 // settle takes over what the plan found out about the ledger itself.
@@ -264,12 +349,14 @@ func (r *run) settle(p plan.Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range p.Actions {
-		if a.Settled.IsZero() {
-			continue
+		switch entry := r.ledger.Entries[a.Target]; {
+		case !a.Settled.IsZero():
+			r.confirm(a.Target, a.Settled)
+		case a.Kind == plan.Unchanged && entry.Pending != nil: // it took no effect, and is not repeated
+			r.ledger.Entries[a.Target], r.dirty = ledger.Entry{Written: entry.Written}, true
 		}
-		r.confirm(a.Target, a.Settled)
 	}
-	for _, t := range p.Forget {
+	for _, t := range slices.Concat(p.Forget, p.Released) {
 		delete(r.ledger.Entries, t)
 		r.dirty = true
 	}
@@ -298,12 +385,16 @@ func (r *run) record(ctx context.Context, events ...audit.Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, sink := range failed {
-		warning := "the audit sink " + sink + " failed"
-		if !slices.Contains(r.warnings, warning) {
-			r.warnings = append(r.warnings, warning)
-		}
+		r.warn("the audit sink " + sink + " failed")
 	}
 	return err
+}
+
+// warn adds a warning once; r.mu is held.
+func (r *run) warn(warning string) {
+	if !slices.Contains(r.warnings, warning) {
+		r.warnings = append(r.warnings, warning)
+	}
 }
 
 // observeAgain lists each scope that was written, and settles what it shows.
@@ -344,7 +435,10 @@ func (r *run) settleScope(scope secret.Scope, listing plan.Listing) {
 		case plan.Settles(*written, listed.UpdatedAt):
 			r.confirm(t, listed.UpdatedAt)
 		case listed.UpdatedAt.After(written.PutAt.Add(plan.SettleWindow)):
-			item := r.items[t]
+			item, ours := r.items[t]
+			if !ours { // an orphan, or a target that was not asked for: another run tells
+				continue
+			}
 			item.Status = ItemFailed
 			item.Code, item.Reason = fault.SecretConflict, "it was changed outside Sealpost right after the write"
 			r.items[t] = item
@@ -380,7 +474,7 @@ func (r *run) end(ctx context.Context, runErr error) error {
 		r.lost = true
 		return errors.Join(ledgerErr, recordErr, lost)
 	}
-	if quota, err := r.Targets.Quota(ctx, r.container); err == nil {
+	if quota, err := r.quota(ctx); err == nil {
 		last.Quota = lease.Quota{Limit: int64(quota.Limit), Remaining: int64(quota.Remaining), ResetAt: quota.ResetAt}
 	}
 	if errors.Is(runErr, fault.ContainerOwned) {

@@ -6,10 +6,10 @@ import (
 	"strings"
 
 	"github.com/sealpost/sealpost/shared/docstore"
-	"github.com/sealpost/sealpost/shared/exclusion"
 	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/lease"
 	"github.com/sealpost/sealpost/shared/ledger"
+	"github.com/sealpost/sealpost/shared/mark"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
@@ -30,12 +30,23 @@ const (
 // Report is a project's state, in the form of the API's contract.
 type Report struct {
 	ProjectID  string         `json:"projectId"`
-	State      string         `json:"state"` // idle or syncing
+	State      string         `json:"state"` // idle, queued or syncing
 	Counts     Counts         `json:"counts"`
 	LastSync   *LastSync      `json:"lastSync"`
-	NextSyncAt *string        `json:"nextSyncAt"` // null when nothing is scheduled
+	NextSyncAt *string        `json:"nextSyncAt"` // when the next waiting request is taken up; null when none waits
+	Requests   []Waiting      `json:"requests,omitempty"`
 	Secrets    []SecretReport `json:"secrets"`
 	Quota      *Limits        `json:"quota,omitempty"`
+}
+
+// Waiting is what is asked for in one container and not answered yet. While a
+// sync is running, it may be what that one answers.
+type Waiting struct {
+	Container string   `json:"container"`
+	Why       string   `json:"why"`
+	Since     string   `json:"since"`
+	DueAt     string   `json:"dueAt"`
+	SyncIDs   []string `json:"syncIds"` // of those who wait for a sync of their own
 }
 
 // Counts counts targets by state.
@@ -73,6 +84,7 @@ type ScopeReport struct {
 // States of a report.
 const (
 	StateIdle    = "idle"
+	StateQueued  = "queued"
 	StateSyncing = "syncing"
 )
 
@@ -81,16 +93,10 @@ const (
 // store.
 func StatusOf(ctx context.Context, store docstore.Store, p project.Project) (Report, error) {
 	report := Report{ProjectID: p.ID, State: StateIdle, Secrets: []SecretReport{}}
-	global, err := exclusion.Load(ctx, store)
+	exclude, err := exclusions(ctx, store, p)
 	if err != nil {
 		return Report{}, err
 	}
-	own, err := exclusion.ParseAll(p.Exclude)
-	if err != nil {
-		return Report{}, err
-	}
-	exclude := exclusion.Compile(global.Patterns, own)
-
 	states := map[secret.Target]ScopeReport{}
 	for _, c := range p.Containers() {
 		if err := containerStatus(ctx, store, c, &report, states); err != nil {
@@ -129,6 +135,9 @@ func containerStatus(ctx context.Context, store docstore.Store, c project.Contai
 	if err != nil {
 		return err
 	}
+	if err := waiting(ctx, store, c, report); err != nil {
+		return err
+	}
 	if held {
 		report.State = StateSyncing
 	}
@@ -154,6 +163,26 @@ func containerStatus(ctx context.Context, store docstore.Store, c project.Contai
 			s.State = StateConflict
 		}
 		states[t] = s
+	}
+	return nil
+}
+
+// waiting adds what the container's mark asks for.
+func waiting(ctx context.Context, store docstore.Store, c project.Container, report *Report) error {
+	m, marked, err := mark.Get(ctx, store, c.Key())
+	if err != nil || !marked || m.ProjectID != report.ProjectID {
+		return err
+	}
+	w := Waiting{Container: c.String(), Why: m.Why, Since: Timestamp(m.Since), DueAt: Timestamp(m.DueAt), SyncIDs: []string{}}
+	for _, ask := range m.Asks {
+		w.SyncIDs = append(w.SyncIDs, ask.SyncID)
+	}
+	report.Requests = append(report.Requests, w)
+	if report.NextSyncAt == nil || w.DueAt < *report.NextSyncAt {
+		report.NextSyncAt = &w.DueAt
+	}
+	if report.State == StateIdle {
+		report.State = StateQueued
 	}
 	return nil
 }

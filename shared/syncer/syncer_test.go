@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,7 +215,7 @@ func TestOneWriterAtATime(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
-		w := newWorld(t, 100)
+		w := newWorld(t, twoBatches)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		req := syncer.Request{Project: w.project, Actor: "test"}
@@ -233,35 +234,41 @@ func TestInterrupt(t *testing.T) {
 				written++
 			}
 		}
-		if written != w.hub.writes() || written < 100 || written == 300 {
+		if written != w.hub.writes() || written < 100 || written == 3*twoBatches {
 			t.Errorf("the result names %d writes, GitHub has %d", written, w.hub.writes())
 		}
 		// The lease was given back: the next run goes on at once.
-		if next := w.mustSync(); next.Summary.Created != 300-written {
+		if next := w.mustSync(); next.Summary.Created != 3*twoBatches-written {
 			t.Errorf("next: %+v after %d", next.Summary, written)
 		}
 		w.checkRight()
-		if w.hub.writes() != 300 {
-			t.Errorf("%d writes, want 300", w.hub.writes())
+		if w.hub.writes() != 3*twoBatches {
+			t.Errorf("%d writes, want %d", w.hub.writes(), 3*twoBatches)
 		}
 	})
+}
+
+// points is how many points a first run with so many secrets has.
+func points(t *testing.T, secrets int) (total int) {
+	t.Helper()
+	bubble(t, func(t *testing.T) {
+		w, k := newWorld(t, secrets), new(killer)
+		if _, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project}); err != nil {
+			t.Fatal(err)
+		}
+		total = k.points
+	})
+	if total < 6*secrets {
+		t.Fatalf("only %d points", total)
+	}
+	return total
 }
 
 // Killed at any point, the next run leaves every target right, says no false
 // conflict, repeats at most one batch, and leaves no gap in the audit.
 func TestKilledAtEveryPoint(t *testing.T) {
 	t.Parallel()
-	total := 0
-	synctest.Test(t, func(t *testing.T) {
-		w, k := newWorld(t, 70), new(killer)
-		if _, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project}); err != nil {
-			t.Fatal(err)
-		}
-		total = k.points
-	})
-	if total < 300 {
-		t.Fatalf("only %d points", total)
-	}
+	total := points(t, twoBatches)
 	step := 7
 	if testing.Short() {
 		step = 41
@@ -270,7 +277,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
-				w, k := newWorld(t, 70), &killer{at: at}
+				w, k := newWorld(t, twoBatches), &killer{at: at}
 				_, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "test"})
 				if !k.dead {
 					t.Fatalf("point %d was never reached", at)
@@ -285,7 +292,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 				}
 				w.checkRight()
 				w.checkAudit()
-				if repeated := w.hub.writes() - 210; repeated > syncer.BatchSize {
+				if repeated := w.hub.writes() - 3*twoBatches; repeated > syncer.BatchSize {
 					t.Errorf("%d writes were repeated", repeated)
 				}
 				if again := w.mustSync(); again.Status != syncer.StatusUnchanged {
@@ -300,11 +307,12 @@ func TestKilledAtEveryPoint(t *testing.T) {
 // and what another run did meanwhile stays.
 func TestPausedHolder(t *testing.T) {
 	t.Parallel()
-	for _, pause := range []int{40, 60, 90, 130} {
+	total := points(t, twoBatches)
+	for _, pause := range []int{total / 20, total / 4, total / 2, total * 9 / 10} {
 		t.Run(fmt.Sprint(pause), func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
-				w, k := newWorld(t, 40), &killer{pause: pause}
+				w, k := newWorld(t, twoBatches), &killer{pause: pause}
 				first := make(chan error)
 				go func() {
 					_, err := w.engine(k).Sync(t.Context(), syncer.Request{Project: w.project, Actor: "paused"})
@@ -367,7 +375,7 @@ func TestMarkSetDuringASelectiveRun(t *testing.T) {
 		w.hub.fault = func(secret.Target) error {
 			if !asked {
 				asked = true
-				if err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test"}); err != nil {
+				if err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -400,7 +408,7 @@ func TestMarkOutlivesWhatDoesNotAnswerIt(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t, 2)
-				if err := mark.Set(t.Context(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test"}); err != nil {
+				if err := mark.Set(t.Context(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
 					t.Fatal(err)
 				}
 				_, _ = w.sync(func(r *syncer.Request) { c.change(w, r) })
@@ -410,4 +418,193 @@ func TestMarkOutlivesWhatDoesNotAnswerIt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Deletions make room: they are over before anything is created.
+func TestDeletionsComeBeforeEverythingElse(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 8)
+		w.mustSync()
+		w.project.Mappings[0].Name = "AAA"
+		left := 0
+		w.hub.fault = func(secret.Target) error {
+			for t := range w.hub.copies {
+				if t.Name == "SECRET_000" {
+					left++
+				}
+			}
+			return nil
+		}
+		result := w.mustSync(func(r *syncer.Request) { r.Prune = true })
+		if result.Summary.Deleted != 3 || result.Summary.Created != 3 || left > 0 {
+			t.Errorf("%+v; %d were still there when others were created", result.Summary, left)
+		}
+	})
+}
+
+// What was changed right after a write is told of targets that were asked for.
+func TestOnlyTargetsOfTheRunAreTold(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 2)
+		engine := w.engine(new(killer))
+		lists := new(atomic.Int64)
+		engine.Targets = meddled{Targets: engine.Targets, list: func(next func() (plan.Listing, error)) (plan.Listing, error) {
+			if lists.Add(1) > 3 {
+				return plan.Listing{}, fault.New(fault.GitHubUnavailable, "no answer")
+			}
+			return next()
+		}}
+		if _, err := engine.Sync(t.Context(), syncer.Request{Project: w.project}); err != nil { // settles nothing
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.hub.edit(secret.Target{Scope: secret.Actions, Name: "SECRET_001"}, "theirs")
+		w.project.Mappings = w.project.Mappings[:1]
+		w.vault.add(w.project.Mappings[0].Source, "new")
+		if result := w.mustSync(); len(result.Results) != 3 || result.Status != syncer.StatusSucceeded {
+			t.Errorf("%s: %+v", result.Status, result.Results)
+		}
+		if last, _, err := lease.Last(t.Context(), w.docs, w.project.Repository.Key()); err != nil || len(last.Problems) > 0 {
+			t.Errorf("problems: %+v, %v", last.Problems, err)
+		}
+	})
+}
+
+// A write that took no effect, and is not asked for any more, is forgotten.
+func TestAWriteThatTookNoEffectIsForgotten(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.project.AllowRollback = true
+		w.mustSync()
+		time.Sleep(time.Minute)
+		source := w.project.Mappings[0].Source
+		w.vault.add(source, "new")
+		w.hub.fault = func(secret.Target) error { return fault.New(fault.PermissionMissing, "no") }
+		w.mustSync()
+		w.hub.fault = nil
+		w.vault.states[source].Versions[0].State = secret.Disabled
+		time.Sleep(time.Hour)
+		if result := w.mustSync(); result.Summary.Unchanged != 3 {
+			t.Errorf("%+v", result.Summary)
+		}
+		report, err := syncer.StatusOf(t.Context(), w.docs, w.project)
+		if err != nil || report.Counts.Synced != 3 {
+			t.Errorf("status: %+v, %v", report.Counts, err)
+		}
+	})
+}
+
+// A request that comes while a run holds the lease is no part of what the run
+// was asked for: neither what it makes good nor what goes wrong with it.
+func TestAFurtherRoundIsNotTheFirstCallers(t *testing.T) {
+	t.Parallel()
+	t.Run("that makes it good", func(t *testing.T) {
+		t.Parallel()
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t, 1)
+			source := w.project.Mappings[0].Source
+			state := w.vault.states[source]
+			delete(w.vault.states, source)
+			meanwhile(w, 1, func() { w.vault.states[source] = state })
+			result, err := w.sync()
+			if err != nil || result.Status != syncer.StatusSucceeded || result.Refusal() != nil {
+				t.Errorf("%s, %v, refusal %v", result.Status, err, result.Refusal())
+			}
+		})
+	})
+	t.Run("that fails", func(t *testing.T) {
+		t.Parallel()
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t, 1)
+			meanwhile(w, 2, func() { // it is asked for before the writes too
+				w.vault.add(w.project.Mappings[0].Source, "new")
+				w.hub.fault = func(secret.Target) error {
+					return syncer.NotSent(fault.New(fault.RateLimitExhausted, "spent"))
+				}
+			})
+			result, err := w.sync()
+			if err != nil || result.Status != syncer.StatusSucceeded || result.Summary.Created != 3 {
+				t.Errorf("%s, %+v, %v", result.Status, result.Summary, err)
+			}
+			if _, marked, err := mark.Get(t.Context(), w.docs, repository.Key()); !marked || err != nil {
+				t.Errorf("the mark is gone: %v", err)
+			}
+		})
+	})
+}
+
+// meanwhile sets a mark and changes the world when the quota is asked for the
+// n-th time: as a run ends, which still holds the lease.
+func meanwhile(w *world, n int, change func()) {
+	w.hub.quota = func() {
+		if n--; n != 0 {
+			return
+		}
+		if _, held, _ := lease.Last(context.Background(), w.docs, repository.Key()); !held {
+			w.t.Error("nobody holds the lease")
+		}
+		if err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
+			w.t.Error(err)
+		}
+		change()
+	}
+}
+
+// The intent of a batch that the audit refused is not kept for later: the batch
+// was not carried out.
+func TestARefusedIntentIsNotAnOutcome(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, twoBatches)
+		w.events.refuse = func(list []audit.Event) error {
+			if len(list) > 1 && list[len(list)-1].Operation == audit.SyncIntent { // the second, with the outcomes of the first
+				return fault.Wrap(fault.Unavailable, "sink", nil)
+			}
+			return nil
+		}
+		if _, err := w.sync(); !errors.Is(err, fault.AuditUnavailable) {
+			t.Errorf("error %v", err)
+		}
+		if intents, outcomes := len(w.events.of(audit.SyncIntent)), len(w.events.of(audit.SecretCreate)); intents != 1 || outcomes != syncer.BatchSize {
+			t.Errorf("%d intents and %d outcomes are recorded", intents, outcomes)
+		}
+	})
+}
+
+// What was a person's before or became a person's is let go of once nothing asks
+// for it, and is not a conflict at each prune.
+func TestPruneLetsGoOfWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		theirs := secret.Target{Scope: secret.Actions, Name: "SECRET_005"}
+		changed := secret.Target{Scope: secret.Dependabot, Name: "SECRET_005"}
+		w.hub.edit(theirs, "theirs")
+		time.Sleep(time.Hour)
+		w.hub.fault = func(t secret.Target) error {
+			if t == theirs {
+				return fault.New(fault.TargetRejected, "no")
+			}
+			return nil
+		}
+		w.mustSync(func(r *syncer.Request) { r.Force = true })
+		time.Sleep(time.Hour)
+		w.hub.edit(changed, "theirs too")
+		time.Sleep(time.Hour)
+		w.project.Mappings = w.project.Mappings[:5]
+		prune := func(r *syncer.Request) { r.Prune, r.MaxDeletions = true, 9 }
+		first := w.mustSync(prune)
+		if first.Summary.Conflicts+first.Summary.Failed > 0 || first.Summary.Deleted != 1 || len(first.Warnings) != 1 {
+			t.Errorf("%+v, warnings %q", first.Summary, first.Warnings)
+		}
+		if next := w.mustSync(prune); next.Status != syncer.StatusUnchanged || len(next.Warnings)+len(next.Orphans) > 0 {
+			t.Errorf("next: %+v, warnings %q", next.Summary, next.Warnings)
+		}
+		if w.hub.copies[theirs].value.Reveal() != "theirs" || w.hub.copies[changed].value.Reveal() != "theirs too" {
+			t.Error("somebody else's secret was touched")
+		}
+	})
 }

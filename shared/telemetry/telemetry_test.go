@@ -57,6 +57,18 @@ var leaks = map[string]struct{ text, hidden string }{
 	"Slack":                   {"xox" + "b-123456789012-abcdefGHIJKL", "abcdefGHIJKL"},
 }
 
+// What the registry of codes says is ours, and must arrive as it stands there.
+func TestRedactLeavesTheRegistryWhole(t *testing.T) {
+	t.Parallel()
+	for _, entry := range fault.Registry() {
+		for _, text := range []string{entry.Title, entry.Remedy} {
+			if got := telemetry.Redact(text); got != text {
+				t.Errorf("%s: %q arrives as %q", entry.Code, text, got)
+			}
+		}
+	}
+}
+
 func TestRedactHidesCredentials(t *testing.T) {
 	t.Parallel()
 	for name, leak := range leaks {

@@ -40,11 +40,15 @@ var parts = []part{
 // cold starts short, and keeps a function that only reads from being able to
 // write. Who speaks to GitHub has the App's key from Secret Manager.
 var links = map[string][]string{
-	"audit-log":    {"firestore"},
-	"health":       {"firestore", "secret manager"},
-	"projects":     {"firestore", "github", "secret manager", "manifests"},
-	"sync-secrets": {"firestore", "github", "secret manager"},
-	"sync-status":  {"firestore"}, // the ledger and the quota last told are in the store
+	"audit-log":      {"firestore"},
+	"dispatcher":     {"firestore", "secret manager", "pubsub"}, // looks again at sources, in turn
+	"health":         {"firestore", "secret manager"},
+	"projects":       {"firestore", "github", "secret manager", "manifests"},
+	"scheduled-sync": {"firestore"}, // marks and publishes nothing: the dispatcher does
+	"secret-changed": {"firestore", "secret manager", "pubsub"},
+	"sync-secrets":   {"firestore", "github", "secret manager", "pubsub"},
+	"sync-status":    {"firestore"}, // the ledger and the quota last told are in the store
+	"sync-worker":    {"firestore", "github", "secret manager", "pubsub"},
 }
 
 // TestLinks holds what each function links to the table, as the go command

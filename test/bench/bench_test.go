@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealpost/sealpost/shared/catalogue"
 	"github.com/sealpost/sealpost/shared/manifest"
 	"github.com/sealpost/sealpost/shared/secret"
 )
@@ -88,6 +89,33 @@ func TestLimits(t *testing.T) {
 		},
 		"one-changed": {writes: "= 3", requests: "≤ 12", valuesRead: "= 1", right: "= 300"},
 		"memory":      {commandMemory: "≤ 64 MiB", functionPeak: "≤ 64 MiB"},
+		"query-cost":  {},
+	}
+	for operation, limits := range map[string][3]string{ // reads, writes, deletes
+		"projects, register":                      {"= 2", "= 4", "= 0"},
+		"projects, replace":                       {"= 3", "= 3", "= 0"},
+		"projects, replace, nothing changed":      {"= 1", "= 0", "= 0"},
+		"projects, get":                           {"= 1", "= 0", "= 0"},
+		"projects, remove":                        {"= 2", "= 3", "= 1"},
+		"sync-secrets, dry run, new project":      {"= 5", "= 1", "= 0"},
+		"sync-secrets, first sync":                {"≤ 22", "≤ 53", "= 0"},
+		"sync-secrets, nothing changed":           {"≤ 8", "≤ 4", "= 0"},
+		"sync-secrets, left to the workers":       {"= 2", "= 1", "= 0"},
+		"sync-worker, a request, nothing changed": {"≤ 12", "≤ 6", "≤ 1"},
+		"sync-worker, no request":                 {"= 1", "= 0", "= 0"},
+		"scheduled-sync, one project":             {"= 2", "= 1", "= 0"},
+		"dispatcher, one mark due":                {"= 4", "= 1", "= 0"},
+		"dispatcher, nothing due":                 {"= 2", "= 0", "= 0"},
+		"secret-changed, a source as before":      {"= 1", "= 1", "= 0"},
+		"sync-status, ten secrets":                {"= 5", "= 0", "= 0"},
+		"audit-log, a page of 50":                 {"= 50", "= 0", "= 0"},
+		"audit-log, nothing found":                {"= 1", "= 0", "= 0"},
+		"health, ready":                           {"= 2", "= 0", "= 0"},
+		"health, live":                            {"= 0", "= 0", "= 0"},
+	} {
+		for i, what := range []string{"reads", "writes", "deletes"} {
+			want["query-cost"][operation+": "+what] = limits[i]
+		}
 	}
 	for _, r := range rows() {
 		for _, b := range r.bounds {
@@ -103,6 +131,35 @@ func TestLimits(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("there are no rows %v", want)
+	}
+}
+
+// TestQueryCost measures the row, which takes a moment, and holds that it has
+// every function.
+func TestQueryCost(t *testing.T) {
+	t.Parallel()
+	r := row{name: "query-cost", tries: 1, bounds: queryBounds(), once: queryCost}
+	m, err := r.take(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range m.verdicts {
+		if v.result != kept {
+			t.Errorf("%s is %v, the limit is %s", v.bound.figure, v.figure, v.bound.text())
+		}
+	}
+	measured := map[string]bool{}
+	for _, o := range operations {
+		measured[o.function] = true
+	}
+	for _, f := range catalogue.Functions() {
+		if !measured[f.Name] {
+			t.Errorf("the row query-cost has no operation of the function %s", f.Name)
+		}
+		delete(measured, f.Name)
+	}
+	if len(measured) > 0 {
+		t.Errorf("there are no functions %v", measured)
 	}
 }
 

@@ -58,8 +58,13 @@ func (l *lab) directory() (string, error) {
 
 // goCommand runs the go command in a directory and returns what it prints.
 func goCommand(ctx context.Context, dir string, args ...string) (string, error) {
+	return goCommandIn(ctx, dir, nil, args...)
+}
+
+// goCommandIn runs it with something more in its environment.
+func goCommandIn(ctx context.Context, dir string, env []string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, "go", args...)
-	command.Dir = dir
+	command.Dir, command.Env = dir, append(command.Environ(), env...)
 	out, err := command.Output()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, exit.Stderr)

@@ -110,6 +110,7 @@ const (
 	auditStore  = "sealpost-audit"
 	audience    = "sealpost"
 	fingerprint = "projects/" + sourceProject + "/secrets/fingerprint-key/versions/1"
+	nobody      = "127.0.0.1:9" // where Pub/Sub would be: a sync that is waited for publishes nothing
 )
 
 // functionMemory starts the function as it is built from its zip, lets it make
@@ -160,6 +161,7 @@ func (l *lab) functionMemory(ctx context.Context) (peak int64, err error) {
 	p, err := startProcess(ctx, l.dir, []string{
 		"FUNCTION_TARGET=" + catalogue.Lookup(function).EntryPoint, "PORT=" + port, "LOCAL_ONLY=true",
 		"SEALPOST_ENV=dev", "GCP_PROJECT_ID=" + gcpProject, "FIRESTORE_EMULATOR_HOST=" + firestore.Host,
+		"PUBSUB_EMULATOR_HOST=" + nobody,
 		"SECRET_MANAGER_ENDPOINT=" + endpoint.Address, "SEALPOST_FINGERPRINT_KEY=" + fingerprint,
 		"GITHUB_API_URL=" + h.url, "GITHUB_TOKEN=" + hubToken, "SEALPOST_PACE=" + string(pace.Off),
 		"SEALPOST_ISSUERS=" + tokens.setting(),

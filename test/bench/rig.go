@@ -59,9 +59,11 @@ func newValue() string {
 }
 
 // manifest returns the project as its owner would write it.
-func (l load) manifest() []byte {
+func (l load) manifest() []byte { return l.manifestOf(projectID, owner, repo) }
+
+func (l load) manifestOf(id, owner, repo string) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "project: %s\ngithub: {owner: %s, repo: %s}\n", projectID, owner, repo)
+	fmt.Fprintf(&b, "project: %s\ngithub: {owner: %s, repo: %s}\n", id, owner, repo)
 	if l.gcp != "" {
 		fmt.Fprintf(&b, "source: {gcpProject: %s}\n", l.gcp)
 	}

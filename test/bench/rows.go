@@ -107,6 +107,76 @@ func rows() []row {
 			},
 			once: memory,
 		},
+		{
+			name: "query-cost", title: "documents that each function reads and writes: one project, 10 secrets in 3 scopes", tries: 1,
+			bounds: queryBounds(),
+			once:   queryCost,
+		},
+		{
+			name: "reconcile", title: "nothing changed at 1,000 projects of 20 secrets in 3 scopes, 3 workers, one installation", tries: 3,
+			bounds: []bound{
+				{
+					figure: duration, unit: "s", rule: atMost, limit: 1.1 * floor.Lists(allLists, limited).Seconds(), best: true,
+					basis: fmt.Sprintf("1.1 × the floor of %.2f s", floor.Lists(allLists, limited).Seconds()),
+				},
+				{figure: lists, rule: exactly, limit: allLists, basis: "one a scope"},
+				{figure: others, rule: exactly, limit: 0},
+				{figure: secretManagerCalls, rule: exactly, limit: 0},
+				{figure: refusals, rule: exactly, limit: 0},
+			},
+			once: reconcile,
+		},
+		{
+			name: "fanout-first", title: "first sync of 200 projects of 20 secrets in 3 scopes, 5,000 requests an hour, pace fast, 3 workers", tries: 1,
+			bounds: []bound{
+				{figure: unusedShare, unit: "%", rule: atMost, limit: 10, basis: "of 5,000 requests an hour, while work waits"},
+				{figure: right, rule: exactly, limit: float64(firstSyncs.targets())},
+				{figure: refusals, rule: exactly, limit: 0},
+			},
+			once: func(ctx context.Context, l *lab) (trial, error) { return l.fanOut(ctx, firstSyncs) },
+		},
+		{
+			name: "fanout-two", title: "the same under two installations of an App", tries: 1,
+			bounds: []bound{
+				{
+					figure: duration, unit: "s", rule: atMost, limit: 0.55 * leastAlone.Seconds(), best: true,
+					basis: fmt.Sprintf("0.55 × the floor of one installation, %.0f s", leastAlone.Seconds()),
+				},
+				{figure: right, rule: exactly, limit: float64(firstSyncs.targets())},
+				{figure: refusals, rule: exactly, limit: 0},
+			},
+			once: func(ctx context.Context, l *lab) (trial, error) {
+				spread := firstSyncs
+				spread.owners, spread.app = 2, true
+				return l.fanOut(ctx, spread)
+			},
+		},
+		{
+			name: "event", title: "a new version in Secret Manager to three scopes, the whole system idle before, 100 times", tries: 2,
+			bounds: []bound{
+				{figure: slowest, unit: "s", rule: atMost, limit: 2, best: true},
+				{figure: right, rule: exactly, limit: float64(listeners.targets())},
+				{figure: refusals, rule: exactly, limit: 0},
+			},
+			once: events,
+		},
+		{
+			name: "cost", title: "list prices of 1 M changed target writes and of 1 M unchanged checks, from counted calls", tries: 2,
+			bounds: []bound{
+				{figure: millionWrites, unit: "$", rule: atMost, limit: 3, basis: "all sources of a project change at once"},
+				{figure: millionChecks, unit: "$", rule: atMost, limit: 0.5, basis: "with the ticks of 1,000 projects"},
+			},
+			once: cost,
+		},
+		{
+			name: "cold-start", title: "the program of each function against a bare one with the same clients linked, one core", tries: 2,
+			bounds: []bound{
+				{figure: startRatio, unit: "×", rule: atMost, limit: 1.3, best: true, basis: "the worst function"},
+				{figure: memoryRatio, unit: "×", rule: atMost, limit: 1.3, basis: "the worst function"},
+				{figure: sizeRatio, unit: "×", rule: atMost, limit: 1.3, basis: "the worst function"},
+			},
+			once: coldStart,
+		},
 	}
 }
 

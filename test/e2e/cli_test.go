@@ -16,7 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sealpost/sealpost/shared/embedded/githubd"
 	"github.com/sealpost/sealpost/shared/secret"
@@ -326,10 +325,10 @@ func TestWrongUse(t *testing.T) {
 		{"number that is none", here, "sync --max-deletions many", "--max-deletions"},
 		{"deletions without prune", here, "sync --env-file .env --max-deletions 3", "--prune"},
 		{"negative deletions", here, "sync --env-file .env --prune --max-deletions=-1", "--max-deletions"},
-		{"unknown pace", here, "sync --env-file .env --pace brisk", "PACE"},
+		{"unknown pace", here, "sync --env-file .env --pace brisk", "--pace is none of"},
 		{"unknown scope", here, "sync --env-file .env --scope action", "scope"},
 		{"bad secret name", here, "sync --env-file .env --secret 1ST", "name"},
-		{"bad URL", here, "sync --env-file .env --github-url ftp://x", "GITHUB_API_URL"},
+		{"bad URL", here, "sync --env-file .env --github-url ftp://x", "--github-url is not"},
 		{"no credentials", nil, "plan --env-file .env", "gh auth token"},
 		{"token and App", append(slices.Clone(here), "GITHUB_APP_ID=1", "GITHUB_APP_PRIVATE_KEY=file:x"), "plan --env-file .env", "GITHUB_APP_ID"},
 		{"App without a key", []string{"GITHUB_APP_ID=1"}, "plan --env-file .env", "GITHUB_APP_PRIVATE_KEY"},
@@ -341,6 +340,13 @@ func TestWrongUse(t *testing.T) {
 		{"env file not named", here, "sync", "--env-file"},
 		{"env file and source", here, "sync -f with-source.yaml --env-file .env", "--env-file"},
 		{"status of nothing", here, "status -f no-such.yaml", "no-such.yaml"},
+		{"empty secret", here, "sync --env-file .env --secret=", "--secret is empty"},
+		{"empty scope", here, "sync --env-file .env --scope=", "--scope is empty"},
+		{"env file without end", here, "sync --env-file /dev/zero", "larger than 4 MiB"},
+		{"manifest without end", here, "plan -f /dev/zero --env-file .env", "larger than 4 MiB"},
+		{"help on nothing", here, "help nope", "no such command"},
+		{"stand-in without a token", here, "emulate github --token=", "--token is empty"},
+		{"clock that runs backwards", here, "emulate github --clock-scale=-1", "--clock-scale"},
 		{"no server", here, "apply --state-dir nothing", "sealpost serve"},
 		{"no server for a token", here, "token --state-dir nothing", "sealpost serve"},
 		{"server without TLS", here, "apply --server http://sealpost.example", "https"},
@@ -582,17 +588,14 @@ func TestInterruptedSync(t *testing.T) {
 	d.write("sealpost.yaml", text)
 	// Polite: a write a second, so that the interrupt comes in the middle.
 	p := program.Start(t, program.Call{Path: sealpost(t), Args: []string{"sync", "--env-file", ".env", "--pace", "polite"}, Dir: d.dir, Env: append(d.env, "GITHUB_API_URL="+d.url)})
-	for deadline := time.Now().Add(time.Minute); d.writes() == 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing was written")
-		}
-	}
+	d.awaitWrite()
 	p.Signal(t, os.Interrupt)
 	if code := p.Wait(t); code != 130 {
 		t.Errorf("exit code %d, want 130:\n%s%s", code, p.Stdout, p.Stderr)
 	}
 	done := d.writes()
-	if out := p.Stdout.String() + p.Stderr.String(); !strings.Contains(out, fmt.Sprintf("%d created", done)) || !strings.Contains(out, "not started") {
+	wanted := fmt.Sprintf("interrupted: %d written, %d not started; run it again to go on", done, secrets-done)
+	if out := p.Stdout.String() + p.Stderr.String(); !strings.Contains(out, fmt.Sprintf("%d created", done)) || !strings.Contains(out, wanted) || strings.Contains(out, "failed") {
 		t.Errorf("%d were written, but it says\n%s", done, out)
 	}
 	d.want(d.with("sync"), 0, fmt.Sprintf("%d created", secrets-done))

@@ -197,6 +197,9 @@ func TestRegisterSyncStatusAudit(t *testing.T) {
 		if s.want(log, http.StatusOK, ""); bytes.Count(log.body, []byte("secret.create")) != 5 {
 			t.Errorf("audit as %s: %s", format, log.body)
 		}
+		if registered := s.call("GET", "/github/audit?operation=project.register&format="+format, ""); bytes.Contains(registered.body, []byte(",0,,")) {
+			t.Errorf("a version where there is none, as %s: %s", format, registered.body)
+		}
 	}
 	page := s.call("GET", "/github/audit?limit=2", "")
 	var listed struct {
@@ -247,12 +250,23 @@ func TestBadInput(t *testing.T) {
 		{"repository of another project", s.call("POST", "/projects", strings.Replace(payments, "payments-api", "thief", 1)), 409, "GITHUB_SECRETS_CONTAINER_OWNED"},
 		{"unknown repository", s.call("POST", "/projects", strings.Replace(one("A", "db"), `"repo":"other"`, `"repo":"nowhere"`, 1)), 422, "GITHUB_SECRETS_TARGET_NOT_FOUND"},
 		{"unknown parameter", s.call("GET", "/github/audit?project=x", ""), 400, "REQUEST_MALFORMED"},
+		{"empty list of secrets", sync(`{"projectId":"payments-api","secrets":[]}`), 400, "REQUEST_MALFORMED"},
+		{"empty list of scopes", sync(`{"projectId":"payments-api","scopes":[]}`), 400, "REQUEST_MALFORMED"},
+		{"scope that is not served", s.call("PUT", "/projects/payments-api", strings.Replace(payments, `"scopes":["actions"]`, `"scopes":["cloudflare:worker"]`, 1)), 422, "REQUEST_MANIFEST_INVALID"},
+		{"body of a hundred thousand lists", sync(strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)), 400, "REQUEST_MALFORMED"},
+		{"unknown operation", s.call("GET", "/github/audit?operation=bogus", ""), 400, "REQUEST_MALFORMED"},
+		{"empty operation", s.call("GET", "/github/audit?operation=", ""), 400, "REQUEST_MALFORMED"},
+		{"empty actor", s.call("GET", "/github/audit?actor=", ""), 400, "REQUEST_MALFORMED"},
+		{"audit that ends before it begins", s.call("GET", "/github/audit?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", ""), 400, "REQUEST_MALFORMED"},
 		{"route of nobody", s.call("GET", "/github/secrets", ""), 403, "AUTH_ROUTE_UNKNOWN"},
 		{"wrong method", s.call("DELETE", "/github/audit", ""), 405, "REQUEST_METHOD_NOT_ALLOWED"},
 	} {
 		if c.answer.status != c.status || c.answer.code() != c.code {
 			t.Errorf("%s: status %d code %q, want %d %q: %.300s", c.name, c.answer.status, c.answer.code(), c.status, c.code, c.answer.body)
 		}
+	}
+	if lost := s.call("GET", "/no/such/path", ""); bytes.Contains(lost.body, []byte("health")) {
+		t.Errorf("an unknown path is told of as another function's: %s", lost.body)
 	}
 	for id, want := range map[string]struct {
 		status int

@@ -59,6 +59,10 @@ type cell struct {
 	findings
 }
 
+// faultDeadline leaves a run 45 seconds for its work, more than a request that
+// hangs is waited for, and the last 30 for the end.
+const faultDeadline = 75 * time.Second
+
 // failing is the scope that fails where only one does.
 const failing = secret.Dependabot
 
@@ -81,7 +85,7 @@ func cells(l *lab) []*cell {
 				if !l.full && (i+j)%len(shares) != 1 || !l.full && (i+k)%2 == 1 {
 					continue
 				}
-				all = append(all, &cell{kind: kind, percent: percent, oneOnly: oneOnly, seed: l.seed + uint64(len(all)), deadline: 45 * time.Second})
+				all = append(all, &cell{kind: kind, percent: percent, oneOnly: oneOnly, seed: l.seed + uint64(len(all)), deadline: faultDeadline})
 			}
 		}
 	}

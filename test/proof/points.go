@@ -108,6 +108,10 @@ func (t pointedTargets) Quota(ctx context.Context, c project.Container) (syncer.
 	return around(t.p, "targets.Quota", func() (syncer.Quota, error) { return t.targets.Quota(ctx, c) })
 }
 
+func (t pointedTargets) Reserve(ctx context.Context, c project.Container, requests int) (func(context.Context), error) {
+	return around(t.p, "targets.Reserve", func() (func(context.Context), error) { return t.targets.Reserve(ctx, c, requests) })
+}
+
 type pointedSources struct {
 	p       *points
 	sources syncer.Sources

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	refusalSecrets = 40 // × 3 scopes, more than one batch
+	refusalSecrets = syncer.BatchSize/3 + 10 // × 3 scopes, more than one batch
 	// refusalLatency is long beside what it takes to send a batch: whatever was
 	// under way at the first refusal had arrived by then.
 	refusalLatency = time.Second

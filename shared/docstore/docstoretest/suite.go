@@ -58,6 +58,7 @@ func Run(t *testing.T, fresh Maker) {
 		{"limits of size", sizeLimits},
 		{"list by id", listByID},
 		{"list with filters", listFilters},
+		{"list what an array contains", listContains},
 		{"list in order", listOrder},
 		{"list every page once", listPages},
 		{"list agrees with a model", listModel},
@@ -673,6 +674,13 @@ func badQueries(b bench) {
 			Where: []docstore.Filter{{Path: "a", Op: docstore.Less, Value: "x"}}},
 		"two ranges": {Collection: "things", Limit: 1, OrderBy: &docstore.Order{Path: "a"},
 			Where: []docstore.Filter{{Path: "a", Op: docstore.Less, Value: "x"}, {Path: "b", Op: docstore.Less, Value: "x"}}},
+		"two arrays":           where(docstore.Filter{Path: "a", Op: docstore.Contains, Value: "x"}, docstore.Filter{Path: "b", Op: docstore.Contains, Value: "x"}),
+		"one array twice":      where(docstore.Filter{Path: "a", Op: docstore.Contains, Value: "x"}, docstore.Filter{Path: "a", Op: docstore.Contains, Value: "y"}),
+		"a number in an array": where(docstore.Filter{Path: "a", Op: docstore.Contains, Value: int64(1)}),
+		"an array in order": {Collection: "things", Limit: 1, OrderBy: &docstore.Order{Path: "b"},
+			Where: []docstore.Filter{{Path: "a", Op: docstore.Contains, Value: "x"}}},
+		"an array and a range": {Collection: "things", Limit: 1, OrderBy: &docstore.Order{Path: "b"},
+			Where: []docstore.Filter{{Path: "a", Op: docstore.Contains, Value: "x"}, {Path: "b", Op: docstore.Less, Value: "x"}}},
 		"order by nothing": {Collection: "things", Limit: 1, OrderBy: &docstore.Order{}},
 	} {
 		if _, err := b.store.List(context.Background(), query); !errors.Is(err, fault.Invalid) {
@@ -806,6 +814,73 @@ func listFilters(b bench) {
 	}
 	if got := strings.Join(b.ids(t, both), ""); got != "ca" {
 		t.Errorf("with several filters: got %q, want %q", got, "ca")
+	}
+}
+
+func listContains(b bench) {
+	t := b.T
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	b.seed(t,
+		docstore.Fields{"list": []any{"x", "y"}, "on": true},
+		docstore.Fields{"list": []any{"y", "x", "x", "x"}, "on": false}, // once, however often it stands there
+		docstore.Fields{"list": []any{}, "on": true},
+		docstore.Fields{"list": "x", "on": true},
+		docstore.Fields{"list": nil, "on": true},
+		docstore.Fields{"on": true},
+		docstore.Fields{"list": map[string]any{"0": "x", "x": "x"}, "on": true},
+		docstore.Fields{"list": []any{nil, true, int64(1), 1.5, at, []byte("x"), map[string]any{"x": "x", "list": []any{"x"}}, "1", "true", "null", "a\x00b", "ä"}, "on": true},
+		docstore.Fields{"deep": map[string]any{"list": []any{"x"}}, "list": []any{"X", "x ", "xy"}, "on": true},
+		docstore.Fields{"list": []any{int64(1), "x"}, "on": true},
+	)
+	contains := func(path, value string) docstore.Filter {
+		return docstore.Filter{Path: path, Op: docstore.Contains, Value: value}
+	}
+	on := docstore.Filter{Path: "on", Op: docstore.Equal, Value: true}
+	for name, test := range map[string]struct {
+		where []docstore.Filter
+		want  string
+	}{
+		"an element":                   {[]docstore.Filter{contains("list", "x")}, "abj"},
+		"another":                      {[]docstore.Filter{contains("list", "y")}, "ab"},
+		"none":                         {[]docstore.Filter{contains("list", "none")}, ""},
+		"the empty text":               {[]docstore.Filter{contains("list", "")}, ""},
+		"text like a number":           {[]docstore.Filter{contains("list", "1")}, "h"},
+		"text like a truth":            {[]docstore.Filter{contains("list", "true")}, "h"},
+		"text like nothing":            {[]docstore.Filter{contains("list", "null")}, "h"},
+		"text like a map":              {[]docstore.Filter{contains("list", `{"list":["x"],"x":"x"}`)}, ""},
+		"a nul":                        {[]docstore.Filter{contains("list", "a\x00b")}, "h"},
+		"up to a nul":                  {[]docstore.Filter{contains("list", "a")}, ""},
+		"beyond ASCII":                 {[]docstore.Filter{contains("list", "ä")}, "h"},
+		"a field deep down":            {[]docstore.Filter{contains("deep.list", "x")}, "i"},
+		"no such field":                {[]docstore.Filter{contains("absent", "x")}, ""},
+		"with another filter":          {[]docstore.Filter{contains("list", "x"), on}, "aj"},
+		"after another filter":         {[]docstore.Filter{on, contains("list", "x")}, "aj"},
+		"and the array's text at once": {[]docstore.Filter{contains("list", "x"), {Path: "list", Op: docstore.Equal, Value: "x"}}, ""},
+	} {
+		for limit := 1; limit <= 4; limit++ {
+			docs, sizes := b.list(t, docstore.Query{Where: test.where, Limit: limit})
+			got := ""
+			for _, doc := range docs {
+				got += doc.ID
+			}
+			if got != test.want {
+				t.Errorf("%s, %d a page: got %q, want %q", name, limit, got, test.want)
+			}
+			if pages := max(1, (len(test.want)+limit-1)/limit); len(sizes) != pages {
+				t.Errorf("%s, %d a page: pages of %v, want %d of them", name, limit, sizes, pages)
+			}
+		}
+	}
+	query := docstore.Query{Collection: "things", Where: []docstore.Filter{contains("list", "x")}, Limit: 1}
+	page, err := b.store.List(context.Background(), query)
+	if err != nil || page.Next == "" {
+		t.Fatalf("got the cursor %q and %v", page.Next, err)
+	}
+	for _, other := range []docstore.Filter{contains("list", "y"), contains("deep.list", "x"), {Path: "list", Op: docstore.Equal, Value: "x"}} {
+		query.Where, query.Cursor = []docstore.Filter{other}, page.Next
+		if _, err := b.store.List(context.Background(), query); !errors.Is(err, fault.Invalid) {
+			t.Errorf("its cursor with %s %s %v: got error %v, want one of kind %q", other.Path, other.Op, other.Value, err, fault.Invalid)
+		}
 	}
 }
 

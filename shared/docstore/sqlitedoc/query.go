@@ -65,9 +65,13 @@ func listing(q docstore.Query) (*statement, error) {
 	return s, nil
 }
 
-// addFilter compares a field with a value of the same type.
+// addFilter compares a field, or an array's elements, with a value of the same type.
 func (s *statement) addFilter(f docstore.Filter) {
 	path, op := jsonPath(f.Path), string(f.Op)
+	if f.Op == docstore.Contains {
+		s.add(" AND json_type(fields, ?) = 'array' AND EXISTS (SELECT 1 FROM json_each(fields, ?) WHERE atom = ?)", path, path, f.Value)
+		return
+	}
 	switch value := f.Value.(type) {
 	case time.Time:
 		s.add(" AND json_extract(fields, ?) "+op+" ?", timePath(f.Path), value.UnixMicro())

@@ -62,27 +62,29 @@ type Store struct {
 	write *sql.DB // one connection, so that this process's writers wait in line
 	read  *sql.DB
 	clock clock.Clock
+	path  string // for people
 }
 
 var _ docstore.Store = (*Store)(nil)
 
 // Open opens the file, or makes it, readable by its owner only; its directory
 // must exist. An empty path or ":memory:" keeps everything in memory until
-// Close. It returns a [fault.Unavailable] if the file cannot be opened, and a
-// [fault.SchemaTooNew] if a newer version of Sealpost made it. Inside a
+// Close. It returns a [fault.Unavailable] if the file cannot be opened, a
+// [fault.ConfigInvalid] if this user may not, a [fault.StateDamaged] if it is no
+// store, and a [fault.SchemaTooNew] if a newer version of Sealpost made it. Inside a
 // testing/synctest bubble, use only stores that were opened in it.
 func Open(path string, clk clock.Clock) (*Store, error) {
-	s := &Store{clock: clk}
+	s := &Store{clock: clk, path: path}
 	if path == "" || path == ":memory:" {
 		s.write = sql.OpenDB(connector("file::memory:?_txlock=immediate"))
 		s.read = s.write
 	} else {
 		if err := createPrivate(path); err != nil {
-			return nil, fault.Wrap(fault.Unavailable, "sqlitedoc.Open "+path, err)
+			return nil, unusable(path, err)
 		}
 		address, err := fileURL(path)
 		if err != nil {
-			return nil, fault.Wrap(fault.Unavailable, "sqlitedoc.Open "+path, err)
+			return nil, unusable(path, err)
 		}
 		wait := fmt.Sprintf("?_busy_timeout=%d", busyTimeout.Milliseconds())
 		s.write = sql.OpenDB(connector(address + wait + "&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL"))
@@ -144,7 +146,7 @@ func (s *Store) prepareFile() error {
 	for started := s.clock.Now(); ; {
 		err := s.migrate(ctx)
 		if !hasCode(err, sqlite3.SQLITE_BUSY) || s.clock.Now().Sub(started) >= busyTimeout {
-			return kindly(ctx, "prepare", err)
+			return s.kindly(ctx, "prepare", err)
 		}
 		_ = s.clock.Sleep(ctx, pause)
 	}
@@ -184,7 +186,7 @@ func (s *Store) Get(ctx context.Context, key docstore.Key) (docstore.Doc, error)
 	if errors.Is(err, sql.ErrNoRows) {
 		return docstore.Doc{}, fault.Wrap(fault.NotFound, op, nil)
 	}
-	return doc, kindly(ctx, op, err)
+	return doc, s.kindly(ctx, op, err)
 }
 
 // List implements [docstore.Store].
@@ -198,7 +200,7 @@ func (s *Store) List(ctx context.Context, query docstore.Query) (docstore.Page, 
 		return docstore.Page{}, fault.Annotate(op, err)
 	}
 	page, err := s.page(ctx, query, statement)
-	return page, kindly(ctx, op, err)
+	return page, s.kindly(ctx, op, err)
 }
 
 func (s *Store) page(ctx context.Context, query docstore.Query, statement *statement) (page docstore.Page, err error) {
@@ -261,7 +263,7 @@ func (s *Store) Commit(ctx context.Context, writes ...docstore.Write) (time.Time
 	}
 	at, err := s.commit(ctx, writes)
 	if err != nil {
-		return time.Time{}, kindly(ctx, op, err)
+		return time.Time{}, s.kindly(ctx, op, err)
 	}
 	return at, nil
 }

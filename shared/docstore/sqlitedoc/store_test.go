@@ -1,10 +1,12 @@
 package sqlitedoc_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,7 +185,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 	}
 	for path, want := range map[string]error{
 		newer:                             fault.SchemaTooNew,
-		text:                              fault.Internal,
+		text:                              fault.StateDamaged,
 		dir:                               fault.Unavailable,
 		filepath.Join(dir, "no", "where"): fault.Unavailable,
 	} {
@@ -191,9 +193,48 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("%s: got error %v, want %v", path, err, want)
 		}
+		if path != newer && !strings.Contains(fault.Detail(err), path) {
+			t.Errorf("%q does not name %s", fault.Detail(err), path)
+		}
 		if store != nil {
 			t.Errorf("%s: a store came with the error", path)
 		}
+	}
+}
+
+// A file that is whole at its beginning only is found out when it is read.
+func TestAFileThatIsCutIsToldSo(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "store.db")
+	store, err := sqlitedoc.Open(path, clock.Real())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		key := docstore.Key{Collection: "c", ID: fmt.Sprint(i)}
+		if _, err := store.Commit(t.Context(), docstore.Write{Key: key, Fields: docstore.Fields{"text": strings.Repeat("x", 1000)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	_, err = file.WriteAt(bytes.Repeat([]byte{0xff}, 20*page), page)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	store, err = sqlitedoc.Open(path, clock.Real())
+	if err == nil {
+		defer func() { _ = store.Close() }()
+		_, err = store.Get(t.Context(), docstore.Key{Collection: "c", ID: "7"})
+	}
+	if !errors.Is(err, fault.StateDamaged) || !strings.Contains(fault.Detail(err), path) {
+		t.Errorf("got %v, want %s for %s", err, fault.StateDamaged, path)
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	VersionEnabled   EventType = "SECRET_VERSION_ENABLE"
 	VersionDisabled  EventType = "SECRET_VERSION_DISABLE"
 	VersionDestroyed EventType = "SECRET_VERSION_DESTROY"
+	TopicConfigured  EventType = "TOPIC_CONFIGURED" // a test message with no attribute but its type, and no data
 )
 
 // Event is one notification, as the real service publishes it to each topic of
@@ -43,9 +44,7 @@ func (tx *transaction) announce(t EventType, record *secretRecord, version *pb.S
 		"secretId":   record.meta.GetName(),
 		"timestamp":  tx.now.Format(time.RFC3339Nano),
 	}}
-	for _, topic := range record.meta.GetTopics() {
-		event.Topics = append(event.Topics, topic.GetName())
-	}
+	event.Topics = topicNames(record)
 	var resource proto.Message = record.meta
 	if version != nil {
 		event.Attributes["versionId"] = version.GetName()
@@ -53,4 +52,20 @@ func (tx *transaction) announce(t EventType, record *secretRecord, version *pb.S
 	}
 	event.Data, _ = protojson.Marshal(resource) // our own messages can be marshalled
 	tx.events = append(tx.events, event)
+}
+
+// tryTopics adds the message by which the real service tries the topics that a
+// secret was just given.
+func (tx *transaction) tryTopics(record *secretRecord) {
+	if topics := topicNames(record); len(topics) > 0 {
+		tx.events = append(tx.events, Event{Type: TopicConfigured, Topics: topics, Attributes: map[string]string{"eventType": string(TopicConfigured)}})
+	}
+}
+
+func topicNames(record *secretRecord) []string {
+	var names []string
+	for _, topic := range record.meta.GetTopics() {
+		names = append(names, topic.GetName())
+	}
+	return names
 }

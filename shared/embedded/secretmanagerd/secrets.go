@@ -56,10 +56,14 @@ func (tx *transaction) create(name string, meta *pb.Secret) (*pb.Secret, error) 
 	}
 	record := &secretRecord{meta: proto.CloneOf(meta)}
 	record.meta.Name = name
+	if len(record.meta.GetTopics()) == 0 {
+		record.meta.Topics = topicsOf(tx.topics)
+	}
 	record.meta.CreateTime = timestamppb.New(tx.now)
 	record.meta.Etag = tx.etag()
 	record.created = tx.revision
 	tx.secrets[name] = record
+	tx.tryTopics(record)
 	tx.announce(SecretCreated, record, nil)
 	return proto.CloneOf(record.meta), nil
 }
@@ -172,6 +176,9 @@ func (tx *transaction) update(name string, given *pb.Secret, paths []string) (*p
 		}
 	}
 	record.meta.Etag = tx.etag()
+	if slices.Contains(paths, "topics") {
+		tx.tryTopics(record)
+	}
 	tx.announce(SecretUpdated, record, nil)
 	return proto.CloneOf(record.meta), nil
 }

@@ -71,11 +71,7 @@ func (s *Server) RemoveSecret(project, id string) error {
 // each [Event] about it names.
 func (s *Server) SetTopics(project, id string, topics ...string) error {
 	_, err := seed(s, "SetTopics", project, id, func(tx *transaction, name string) (*pb.Secret, error) {
-		given := &pb.Secret{}
-		for _, topic := range topics {
-			given.Topics = append(given.Topics, &pb.Topic{Name: topic})
-		}
-		return tx.update(name, given, []string{"topics"})
+		return tx.update(name, &pb.Secret{Topics: topicsOf(topics)}, []string{"topics"})
 	})
 	return err
 }

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealpost/sealpost/shared/clock"
+	"github.com/sealpost/sealpost/shared/fault"
 )
 
 // The real service's quotas for each project.
@@ -54,6 +55,9 @@ type Config struct {
 	// Permit says which calls are allowed; nil allows all. A call that is not
 	// gets PERMISSION_DENIED. It may be called by several goroutines at once.
 	Permit func(Request) bool
+	// Topics are given to each secret that is created without any, and at the
+	// start to each that has none: projects/P/topics/T. So all are notified.
+	Topics []string
 	// Notify, if set, gets an event after each change, before the call is
 	// answered. It is called without a lock held, so it may call the server.
 	Notify func(Event)
@@ -85,8 +89,12 @@ type Server struct {
 }
 
 // New returns a server with the data of config.File, if there is that file. It
-// returns a [fault.ConfigInvalid] if the file cannot be read or is damaged.
+// returns a [fault.ConfigInvalid] if the file cannot be read or is damaged, and
+// for topics that are none.
 func New(config Config) (*Server, error) {
+	if err := checkMetadata(&pb.Secret{Topics: topicsOf(config.Topics)}); err != nil {
+		return nil, fault.New(fault.ConfigInvalid, "the topics of the embedded Secret Manager are to be named projects/P/topics/T")
+	}
 	data, err := load(config.File)
 	if err != nil {
 		return nil, err
@@ -99,6 +107,7 @@ func New(config Config) (*Server, error) {
 	if s.clock == nil {
 		s.clock = clock.Real()
 	}
+	s.data.giveTopics(config.Topics)
 	return s, nil
 }
 

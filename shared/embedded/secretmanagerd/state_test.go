@@ -136,6 +136,7 @@ func TestEachChangeIsAnnounced(t *testing.T) {
 	}{
 		{"SECRET_CREATE", "", 0},
 		{"SECRET_VERSION_ADD", name + "/versions/1", 0},
+		{"TOPIC_CONFIGURED", "", 1},
 		{"SECRET_UPDATE", "", 1},
 		{"SECRET_VERSION_ADD", name + "/versions/2", 1},
 		{"SECRET_VERSION_DISABLE", name + "/versions/2", 1},
@@ -151,6 +152,12 @@ func TestEachChangeIsAnnounced(t *testing.T) {
 		attributes := map[string]string{"eventType": string(w.kind), "dataFormat": "JSON_API_V1", "secretId": name, "timestamp": got.Attributes["timestamp"]}
 		if w.version != "" {
 			attributes["versionId"] = w.version
+		}
+		if w.kind == "TOPIC_CONFIGURED" {
+			if got.Type != w.kind || !reflect.DeepEqual(got.Attributes, map[string]string{"eventType": "TOPIC_CONFIGURED"}) || len(got.Topics) != w.topics || got.Data != nil {
+				t.Errorf("event %d is %s with %v, %v and %q", i, got.Type, got.Attributes, got.Topics, got.Data)
+			}
+			continue
 		}
 		if got.Type != w.kind || !reflect.DeepEqual(got.Attributes, attributes) || len(got.Topics) != w.topics {
 			t.Errorf("event %d is %s with %v and %v", i, got.Type, got.Attributes, got.Topics)
@@ -210,4 +217,43 @@ func TestListenOnLoopback(t *testing.T) {
 		t.Errorf("the same port twice: %v", err)
 	}
 	create(t, connect(t, endpoint), "db-url", "v")
+}
+
+// With topics of the server's, every secret is notified: new ones, and those of
+// a file that have none. A secret's own stay.
+func TestEverySecretHasTopics(t *testing.T) {
+	t.Parallel()
+	const common, own = "projects/acme-ops/topics/all", "projects/acme-ops/topics/own"
+	file := filepath.Join(t.TempDir(), "secrets.json")
+	before, err := secretmanagerd.New(secretmanagerd.Config{File: file})
+	check(t, err)
+	for _, id := range []string{"old", "other"} {
+		_, err = before.SetSecret(project, id, secret.NewValue("v"), nil)
+		check(t, err)
+	}
+	check(t, before.SetTopics(project, "other", own))
+
+	topics := map[string][]string{}
+	s, err := secretmanagerd.New(secretmanagerd.Config{File: file, Topics: []string{common}, Notify: func(e secretmanagerd.Event) {
+		topics[string(e.Type)+" "+e.Attributes["secretId"]] = e.Topics
+	}})
+	check(t, err)
+	for _, id := range []string{"old", "other", "new"} {
+		_, err = s.SetSecret(project, id, secret.NewValue("w"), nil)
+		check(t, err)
+	}
+	parent := "projects/" + s.Number(project) + "/secrets/"
+	want := map[string][]string{
+		"SECRET_VERSION_ADD " + parent + "old":       {common},
+		"SECRET_VERSION_ADD " + parent + "other":     {own},
+		string(secretmanagerd.TopicConfigured) + " ": {common},
+		"SECRET_CREATE " + parent + "new":            {common},
+		"SECRET_VERSION_ADD " + parent + "new":       {common},
+	}
+	if !reflect.DeepEqual(topics, want) {
+		t.Errorf("got %v, want %v", topics, want)
+	}
+	if _, err := secretmanagerd.New(secretmanagerd.Config{Topics: []string{"all"}}); !errors.Is(err, fault.ConfigInvalid) {
+		t.Errorf("a topic that is none: %v", err)
+	}
 }

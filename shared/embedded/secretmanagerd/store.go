@@ -38,6 +38,7 @@ type versionRecord struct {
 type transaction struct {
 	snapshot
 	now    time.Time
+	topics []string // of a secret that is created without any
 	events []Event
 }
 
@@ -68,6 +69,7 @@ func commit[T any](s *Server, write func(*transaction) (T, error)) (T, []Event, 
 	tx := &transaction{
 		snapshot: snapshot{revision: s.data.revision, secrets: maps.Clone(s.data.secrets)},
 		now:      s.clock.Now(),
+		topics:   s.config.Topics,
 	}
 	result, err := write(tx)
 	if err != nil {
@@ -114,6 +116,24 @@ func (tx *transaction) editVersion(name, version string) (*secretRecord, *versio
 	edited := &versionRecord{meta: proto.CloneOf(found.meta), data: found.data}
 	record.versions[slices.Index(record.versions, found)] = edited
 	return record, edited, nil
+}
+
+// giveTopics gives the topics to each secret that has none. It is for data that
+// nobody else has yet.
+func (d snapshot) giveTopics(topics []string) {
+	for _, record := range d.secrets {
+		if len(record.meta.GetTopics()) == 0 {
+			record.meta.Topics = topicsOf(topics)
+		}
+	}
+}
+
+func topicsOf(names []string) []*pb.Topic {
+	var topics []*pb.Topic
+	for _, name := range names {
+		topics = append(topics, &pb.Topic{Name: name})
+	}
+	return topics
 }
 
 // oldestFirst returns the secrets in the order of their creation.

@@ -182,6 +182,7 @@ var operators = map[docstore.Op]firestorepb.StructuredQuery_FieldFilter_Operator
 	docstore.LessOrEqual:    firestorepb.StructuredQuery_FieldFilter_LESS_THAN_OR_EQUAL,
 	docstore.Greater:        firestorepb.StructuredQuery_FieldFilter_GREATER_THAN,
 	docstore.GreaterOrEqual: firestorepb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL,
+	docstore.Contains:       firestorepb.StructuredQuery_FieldFilter_ARRAY_CONTAINS,
 }
 
 // all is the filter that every one of the filters passes.

@@ -44,6 +44,10 @@ type Config struct {
 	// Dial opens the connections to Endpoint in place of TCP: how a server in
 	// the same process is reached without a port.
 	Dial func(ctx context.Context, endpoint string) (net.Conn, error)
+	// Topic is the Pub/Sub topic that Sealpost listens to, as secrets name it:
+	// projects/P/topics/T. A source counts as notified if that is among its
+	// topics; if Topic is empty, with any.
+	Topic string
 	// Clock waits between attempts and paces; nil is the machine's.
 	Clock clock.Clock
 	// ReadsPerMinute is how many metadata reads the client starts in any
@@ -56,7 +60,8 @@ type Config struct {
 // Client is a connection to Secret Manager. All methods may be called
 // concurrently.
 type Client struct {
-	api *secretmanager.Client
+	api   *secretmanager.Client
+	topic string
 }
 
 // Open prepares a client; the first call connects. It returns a
@@ -74,7 +79,7 @@ func Open(ctx context.Context, config Config) (*Client, error) {
 			WithRemedy("Log in, or let GOOGLE_APPLICATION_CREDENTIALS name a credentials file.", "gcloud auth application-default login")
 	}
 	api.CallOptions = &secretmanager.CallOptions{} // no retry and no timeout but the policies'
-	return &Client{api: api}, nil
+	return &Client{api: api, topic: config.Topic}, nil
 }
 
 // Close ends the connection and every call under way.

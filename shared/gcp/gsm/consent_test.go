@@ -44,6 +44,21 @@ func TestParseRepositories(t *testing.T) {
 	}
 }
 
+func TestProjectNumber(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"projects/827585297303/secrets/db-url": "827585297303",
+		"projects/acme-prod/secrets/db-url":    "",
+		"projects/827x/secrets/db-url":         "",
+		"projects/":                            "",
+		"":                                     "",
+	} {
+		if got := projectNumber(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestFormattedRepositoriesAreParsedBack(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

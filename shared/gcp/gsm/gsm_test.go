@@ -271,3 +271,35 @@ func TestAnEndedClientContextIsNotBlamedOnSecretManager(t *testing.T) {
 		t.Errorf("AddVersion: %v", err)
 	}
 }
+
+// A notified source is one whose changes are published where Sealpost listens.
+func TestInspectTellsHowChangesBecomeKnown(t *testing.T) {
+	t.Parallel()
+	const ours, theirs = "projects/acme-ops/topics/secret-events", "projects/acme-ops/topics/audit"
+	for name, test := range map[string]struct {
+		topics []string
+		listen string
+		want   bool
+	}{
+		"no topic":             {nil, ours, false},
+		"no topic, any counts": {nil, "", false},
+		"ours":                 {[]string{ours}, ours, true},
+		"ours among others":    {[]string{theirs, ours}, ours, true},
+		"another's":            {[]string{theirs}, ours, false},
+		"any counts":           {[]string{theirs}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, c := start(t, secretmanagerd.Config{Topics: test.topics}, gsm.Config{Topic: test.listen})
+			put(t, s, "db-url", "v")
+			states, err := c.Inspect(t.Context(), []secret.Source{source("db-url"), source("gone")})
+			check(t, err)
+			if got := states[source("db-url")]; got.Notified != test.want || got.ProjectNumber != s.Number(project) {
+				t.Errorf("got %t and project %q, want %t and %q", got.Notified, got.ProjectNumber, test.want, s.Number(project))
+			}
+			if got := states[source("gone")]; got.Notified || got.ProjectNumber != "" {
+				t.Errorf("what does not exist is notified: %t, in project %q", got.Notified, got.ProjectNumber)
+			}
+		})
+	}
+}

@@ -89,7 +89,15 @@ func (c *Client) inspect(ctx context.Context, source secret.Source) (secret.Sour
 		Exists:       true,
 		Repositories: parseRepositories(meta.GetAnnotations()[RepositoriesAnnotation]),
 		Versions:     versions,
+
+		Notified:      c.notified(meta.GetTopics()),
+		ProjectNumber: projectNumber(meta.GetName()),
 	}, nil
+}
+
+// notified reports whether changes are published where Sealpost hears of them.
+func (c *Client) notified(topics []*pb.Topic) bool {
+	return slices.ContainsFunc(topics, func(t *pb.Topic) bool { return c.topic == "" || t.GetName() == c.topic })
 }
 
 // Newest returns the number of the newest enabled version, or a
@@ -199,6 +207,18 @@ func versionNumber(name string) (secret.Version, bool) {
 	_, digits, found := strings.Cut(name, "/versions/")
 	number, err := strconv.ParseInt(digits, 10, 64)
 	return secret.Version(number), found && err == nil && number > 0
+}
+
+// projectNumber reads the project's number in a secret's resource name, or
+// returns nothing if the name has none. The service names resources by it in
+// its answers as in its notifications, whatever it was asked by.
+func projectNumber(name string) string {
+	rest, _ := strings.CutPrefix(name, "projects/")
+	number, _, _ := strings.Cut(rest, "/")
+	if strings.Trim(number, "0123456789") != "" {
+		return ""
+	}
+	return number
 }
 
 // checksum is CRC-32C, the API's choice.

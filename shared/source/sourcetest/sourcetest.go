@@ -102,6 +102,9 @@ func inspectTellsWhatIsThere(t *testing.T, h Harness) {
 	}
 	for source, exists := range map[secret.Source]bool{here: true, gone: false, elsewhere: false} {
 		state, ok := states[source]
+		if !exists && (state.Notified || state.ProjectNumber != "") || h.Project == "" && state.Notified {
+			t.Errorf("%s: notified %v, in project %q; nobody tells of it", source, state.Notified, state.ProjectNumber)
+		}
 		if !ok || state.Exists != exists {
 			t.Errorf("%s: in the result %v, exists %v; want true, %v", source, ok, state.Exists, exists)
 		}
