@@ -1,9 +1,9 @@
 // Package scheduledsync is the Cloud Function scheduled-sync.
 //
 // Every six hours (0 */6 * * *) Scheduler publishes to the topic sync-tick, which
-// Pub/Sub pushes to POST /push/scheduled-sync: every project is marked, so that whatever
-// no notification told of is put right. The caller is the push subscription's
-// service account.
+// Pub/Sub pushes to POST /push/scheduled-sync: every project is marked, so that
+// what was changed at GitHub is seen, and what no message told of. The caller is
+// the push subscription's service account.
 package scheduledsync
 
 import (

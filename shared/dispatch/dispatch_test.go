@@ -200,6 +200,29 @@ func TestNudgeIsAnswered(t *testing.T) {
 	})
 }
 
+// TestOneNudgeForMany publishes none for a mark that is due already.
+func TestOneNudgeForMany(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.register("web", 42, "acme")
+		for range 3 {
+			request(w, p)
+		}
+		if got := w.topic.take(); len(got) != 1 {
+			t.Errorf("published: %v", got)
+		}
+		w.ok(mark.Fail(t.Context(), w.store, "repository-42", time.Now().Add(time.Hour)))
+		request(w, p)
+		if got := w.topic.take(); len(got) != 1 {
+			t.Errorf("published for a mark that was put off: %v", got)
+		}
+		w.ok(w.requester().Ask(t.Context(), p, mark.Ask{SyncID: "1"}))
+		if got := w.topic.take(); len(got) != 1 {
+			t.Errorf("published for somebody who waits: %v", got)
+		}
+	})
+}
+
 // TestLostNudge is published again at each tick for as long as the mark stands.
 func TestLostNudge(t *testing.T) {
 	t.Parallel()
@@ -451,7 +474,8 @@ func TestGone(t *testing.T) {
 		_, err := w.store.Commit(t.Context(), docstore.Write{Key: docstore.Key{Collection: "projects", ID: "web"}})
 		w.ok(err)
 		moved := w.register("moved", 43, "acme")
-		w.ok(mark.Set(t.Context(), w.store, "repository-44", mark.For(moved, moved.Repository, "test", mark.Change, time.Now())))
+		_, err = mark.Set(t.Context(), w.store, "repository-44", mark.For(moved, moved.Repository, "test", mark.Change, time.Now()))
+		w.ok(err)
 		for _, key := range []string{"repository-42", "repository-44"} {
 			if ran := w.work(key); len(ran) > 0 {
 				t.Errorf("%s: ran %+v", key, ran)

@@ -7,8 +7,9 @@
 // mark). A message on [event.SyncRequests] is a [Nudge]: look at this
 // container's mark.
 //
-//  1. Whoever wants a sync sets the mark, and then publishes a nudge: a
-//     [Requester]. Where the work is for all at once, it sets the marks only.
+//  1. Whoever wants a sync sets the mark, and then publishes a nudge, unless the
+//     mark was there and due already: a [Requester]. Where the work is for all
+//     at once, it sets the marks only.
 //  2. Each minute the [Dispatcher] lists the marks that are due, the most urgent
 //     and then the oldest of each account first, publishes as many as the
 //     account's pace admits within the minute, and moves the time of those to

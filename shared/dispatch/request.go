@@ -56,10 +56,13 @@ func (r Requester) Ask(ctx context.Context, p project.Project, ask mark.Ask) err
 func (r Requester) mark(ctx context.Context, p project.Project, correlationID string, markOf func(project.Container) mark.Mark) error {
 	var nudges []Nudge
 	for _, c := range p.Containers() {
-		if err := mark.Set(ctx, r.Store, c.Key(), markOf(c)); err != nil {
+		sooner, err := mark.Set(ctx, r.Store, c.Key(), markOf(c))
+		if err != nil {
 			return err
 		}
-		nudges = append(nudges, Nudge{Container: c.Key(), CorrelationID: correlationID})
+		if sooner {
+			nudges = append(nudges, Nudge{Container: c.Key(), CorrelationID: correlationID})
+		}
 	}
 	if err := publish(ctx, r.Events, nudges); err != nil {
 		r.Log.WarnContext(ctx, "a nudge could not be published; the next tick does that", "projectId", p.ID, "error", err)
@@ -118,7 +121,7 @@ func (r Requester) markAll(ctx context.Context, projects []project.Project, why 
 
 func (r Requester) markQuietly(ctx context.Context, p project.Project, why string) error {
 	for _, c := range p.Containers() {
-		if err := mark.Set(ctx, r.Store, c.Key(), mark.For(p, c, why, mark.Reconcile, r.Clock.Now())); err != nil {
+		if _, err := mark.Set(ctx, r.Store, c.Key(), mark.For(p, c, why, mark.Reconcile, r.Clock.Now())); err != nil {
 			return err
 		}
 	}

@@ -111,13 +111,17 @@ const tries = 8
 // [Mark.Same]. Of a crowd that asks for the same, one writes, and the others see
 // that it was set since they began. It returns a [fault.Exhausted] with
 // [fault.QueueFull] if too many asks wait already.
-func Set(ctx context.Context, store docstore.Store, key string, m Mark) error {
+//
+// It reports whether the mark is worth a nudge: because it is new, or due sooner
+// than it was. Else whoever set it before has nudged.
+func Set(ctx context.Context, store docstore.Store, key string, m Mark) (sooner bool, err error) {
 	var begun *Mark
-	return change(ctx, store, key, func(before Mark, marked bool) (*Mark, error) {
+	err = change(ctx, store, key, func(before Mark, marked bool) (*Mark, error) {
 		switch {
 		case begun == nil:
 			begun = &before
 		case marked && !before.Same(*begun) && before.covers(m):
+			sooner = false
 			return nil, nil
 		}
 		after := m
@@ -128,8 +132,10 @@ func Set(ctx context.Context, store docstore.Store, key string, m Mark) error {
 			return nil, fault.New(fault.QueueFull, "%d requests wait for %s already", len(before.Asks), key)
 		}
 		after.id = rand.Text()
+		sooner = !marked || after.DueAt.Before(before.DueAt) || len(after.Asks) > len(before.Asks)
 		return &after, nil
 	})
+	return sooner && err == nil, err
 }
 
 // covers reports whether a run that answers m answers other.

@@ -38,7 +38,7 @@ func open(t *testing.T) docstore.Store {
 
 func set(t *testing.T, store docstore.Store, m mark.Mark) {
 	t.Helper()
-	if err := mark.Set(t.Context(), store, key, m); err != nil {
+	if _, err := mark.Set(t.Context(), store, key, m); err != nil {
 		t.Fatalf("Set: %v", err)
 	}
 }
@@ -113,7 +113,7 @@ func TestRace(t *testing.T) {
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {
-			if err := mark.Set(t.Context(), store, key, first); err != nil {
+			if _, err := mark.Set(t.Context(), store, key, first); err != nil {
 				t.Errorf("Set: %v", err)
 			}
 		})
@@ -178,7 +178,7 @@ func TestAsks(t *testing.T) {
 	for i := range mark.MaxAsks {
 		set(t, store, first.With(mark.Ask{SyncID: fmt.Sprint(i)}))
 	}
-	err := mark.Set(t.Context(), store, key, first.With(mark.Ask{SyncID: "more"}))
+	_, err := mark.Set(t.Context(), store, key, first.With(mark.Ask{SyncID: "more"}))
 	if !errors.Is(err, fault.QueueFull) {
 		t.Errorf("one ask too many: %v", err)
 	}
@@ -243,7 +243,7 @@ func TestList(t *testing.T) {
 	for i := range 5 {
 		m := first
 		m.DueAt = start.Add(time.Duration(4-i) * time.Minute)
-		if err := mark.Set(t.Context(), store, fmt.Sprintf("repository-%d", i), m); err != nil {
+		if _, err := mark.Set(t.Context(), store, fmt.Sprintf("repository-%d", i), m); err != nil {
 			t.Fatal(err)
 		}
 	}

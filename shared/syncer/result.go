@@ -285,8 +285,9 @@ func (r Result) telling() fault.Code {
 func (r Result) Unfinished() bool { return slices.ContainsFunc(r.Results, Item.unfinished) }
 
 func (i Item) unfinished() bool {
-	switch i.Code {
-	case fault.RateLimitExhausted, fault.GitHubUnavailable, fault.SourceUnavailable:
+	entry, _ := fault.Lookup(i.Code)
+	switch entry.Kind {
+	case fault.Exhausted, fault.Unavailable, fault.Deadline, fault.Canceled:
 		return true
 	}
 	return i.Status == ItemPending || i.Status == ItemUnknown

@@ -233,7 +233,7 @@ func (r *run) acquire(ctx context.Context, key string) error {
 		return err
 	}
 	m := mark.For(r.Project, r.container, "a sync found the lease held", mark.Change, r.Clock.Now())
-	if markErr := mark.Set(ctx, r.Store, key, m); markErr != nil {
+	if _, markErr := mark.Set(ctx, r.Store, key, m); markErr != nil {
 		return errors.Join(err, markErr)
 	}
 	r.lease, err = lease.Acquire(ctx, r.Store, r.Clock, key, r.id)
@@ -245,11 +245,12 @@ func (r *run) acquire(ctx context.Context, key string) error {
 func (r *run) underLease(ctx context.Context, key string) (mark.Mark, error) {
 	ctx, stop := r.keepAlive(ctx)
 	defer stop()
-	m, _, err := mark.Get(ctx, r.Store, key)
-	if err == nil {
+	m, marked, err := mark.Get(ctx, r.Store, key)
+	answered := r.Marked && !marked // by who held the lease before
+	if err == nil && !answered {
 		err = r.load(ctx)
 	}
-	if err == nil {
+	if err == nil && !answered {
 		err = r.round(ctx)
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, fault.LeaseLost) {
@@ -258,6 +259,10 @@ func (r *run) underLease(ctx context.Context, key string) (mark.Mark, error) {
 	stop()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
+	if err == nil && answered {
+		_, err = r.lease.Release(ending, r.lease.Previous())
+		return m, err
+	}
 	return m, errors.Join(err, r.end(ending, err))
 }
 

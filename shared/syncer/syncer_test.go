@@ -375,7 +375,7 @@ func TestMarkSetDuringASelectiveRun(t *testing.T) {
 		w.hub.fault = func(secret.Target) error {
 			if !asked {
 				asked = true
-				if err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
+				if _, err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -408,7 +408,7 @@ func TestMarkOutlivesWhatDoesNotAnswerIt(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t, 2)
-				if err := mark.Set(t.Context(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
+				if _, err := mark.Set(t.Context(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
 					t.Fatal(err)
 				}
 				_, _ = w.sync(func(r *syncer.Request) { c.change(w, r) })
@@ -546,7 +546,7 @@ func meanwhile(w *world, n int, change func()) {
 		if _, held, _ := lease.Last(context.Background(), w.docs, repository.Key()); !held {
 			w.t.Error("nobody holds the lease")
 		}
-		if err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
+		if _, err := mark.Set(context.Background(), w.docs, repository.Key(), mark.Mark{ProjectID: "payments", Why: "test", Plain: true}); err != nil {
 			w.t.Error(err)
 		}
 		change()
@@ -605,6 +605,24 @@ func TestPruneLetsGoOfWhatIsNotOurs(t *testing.T) {
 		}
 		if w.hub.copies[theirs].value.Reveal() != "theirs" || w.hub.copies[changed].value.Reveal() != "theirs too" {
 			t.Error("somebody else's secret was touched")
+		}
+	})
+}
+
+// A nudge may come after whoever held the lease has answered the mark.
+func TestARequestWhoseMarkIsGoneIsAnswered(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		first := w.mustSync()
+		lists := w.hub.lists
+		late := w.mustSync(func(r *syncer.Request) { r.Marked = true })
+		if late.Status != syncer.StatusUnchanged || w.hub.lists != lists {
+			t.Errorf("%s after %d more lists", late.Status, w.hub.lists-lists)
+		}
+		last, held, err := lease.Last(t.Context(), w.docs, repository.Key())
+		if held || err != nil || last.SyncID != first.SyncID {
+			t.Errorf("the lease: %+v, %t, %v", last, held, err)
 		}
 	})
 }

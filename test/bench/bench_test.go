@@ -90,6 +90,14 @@ func TestLimits(t *testing.T) {
 		"one-changed": {writes: "= 3", requests: "≤ 12", valuesRead: "= 1", right: "= 300"},
 		"memory":      {commandMemory: "≤ 64 MiB", functionPeak: "≤ 64 MiB"},
 		"query-cost":  {},
+		"reconcile": {
+			duration: "≤ 198.26 s", lists: "= 3000", others: "= 0", secretManagerCalls: "= 0", refusals: "= 0",
+		},
+		"fanout-first": {unusedShare: "≤ 10 %", right: "= 12000", refusals: "= 0"},
+		"fanout-two":   {duration: "≤ 4389.04 s", right: "= 12000", refusals: "= 0"},
+		"event":        {slowest: "≤ 2 s", right: "= 300", refusals: "= 0"},
+		"cost":         {millionWrites: "≤ 3 $", millionFirst: "≤ 3 $", millionChecks: "≤ 0.50 $"},
+		"cold-start":   {startRatio: "≤ 1.30 ×", memoryRatio: "≤ 1.30 ×", sizeRatio: "≤ 1.30 ×"},
 	}
 	for operation, limits := range map[string][3]string{ // reads, writes, deletes
 		"projects, register":                      {"= 2", "= 4", "= 0"},

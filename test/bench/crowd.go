@@ -33,7 +33,7 @@ const allLists = 3000
 // time, in which little happens but waiting for the next hour.
 var firstSyncs = crowd{projects: 200, secrets: 20, sharing: 1, owners: 1, scale: fanOutScale, limits: githubd.DocumentedLimits()}
 
-const fanOutScale = 16
+const fanOutScale = 16 // leases of 20 s must outlast what a busy machine takes
 
 // leastAlone is how long their first sync takes at the least under one identity.
 var leastAlone = floor.FirstSyncs(floor.Fleet{

@@ -27,7 +27,7 @@ var listeners = crowd{
 }
 
 // patience is how long one event may take before the row is given up.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // events measures how long it takes from a new version in Secret Manager to
 // GitHub's last answer, one after the other in a system that is idle before.

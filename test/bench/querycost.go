@@ -32,11 +32,11 @@ const withDraws = ", and draws from the shared pace, a read and a write each"
 // three scopes. A new function is a line here, and a handler in test/queries.
 var operations = []operation{
 	{
-		"projects", "register", exactly, 2, 4, 0, "project, ledger; an intent and an outcome",
+		"projects", "register", exactly, 2, 4, 1, "project, ledger; an intent and an outcome; what was known of its sources goes",
 		call("projects", http.MethodPost, "/projects", queries.Manifest("OLD_*")),
 	},
 	{
-		"projects", "replace", exactly, 3, 3, 0, "project twice, ledger; an intent and an outcome",
+		"projects", "replace", exactly, 3, 3, 1, "project twice, ledger; an intent and an outcome; what was known of its sources goes",
 		call("projects", http.MethodPut, projectPath, queries.Manifest("LEGACY_*")),
 	},
 	{
@@ -78,7 +78,7 @@ var operations = []operation{
 	{"health", "ready", exactly, 2, 0, 0, "one a database", call("health", http.MethodGet, "/readyz", "")},
 	{"health", "live", exactly, 0, 0, 0, "", call("health", http.MethodGet, "/healthz", "")},
 	{
-		"projects", "remove", exactly, 2, 3, 1, "project, which goes, ledger; an intent and an outcome",
+		"projects", "remove", exactly, 2, 3, 2, "project, which goes, ledger, what was known of its sources; an intent and an outcome",
 		call("projects", http.MethodDelete, projectPath, ""),
 	},
 }

@@ -112,7 +112,7 @@ func TestMarkWithoutANudgeIsTakenUpAtTheNextTick(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := mark.For(p, p.Repository, "a test", mark.Change, clock.Real().Now())
-	if err := mark.Set(t.Context(), s.server.Store, p.Repository.Key(), m); err != nil {
+	if _, err := mark.Set(t.Context(), s.server.Store, p.Repository.Key(), m); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.status("payments-api"); r.State != "queued" {

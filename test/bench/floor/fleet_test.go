@@ -49,6 +49,13 @@ func TestFleetFigures(t *testing.T) {
 	if got, want := FirstSyncs(two, GitHubRequests, github).Truncate(time.Minute), time.Hour+6*time.Minute; got != want {
 		t.Errorf("two identities: %v, want %v", got, want)
 	}
+	exact := Fleet{Containers: 10, Each: Job{Writes: 7, Scopes: 1}, Identities: 1}
+	if got := FirstSyncs(exact, exact.Requests(), free); got >= time.Hour {
+		t.Errorf("as many requests as an hour admits: %v", got)
+	}
+	if got := FirstSyncs(exact, exact.Requests()-1, free); got < time.Hour {
+		t.Errorf("one more than an hour admits: %v", got)
+	}
 	if got := FirstSyncs(Fleet{Identities: 1}, GitHubRequests, github); got != 0 {
 		t.Errorf("no container: %v", got)
 	}
