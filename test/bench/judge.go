@@ -62,7 +62,8 @@ type trial struct {
 type row struct {
 	name   string
 	title  string
-	tries  int // at the most, until every limit is kept
+	tries  int  // at the most, until every limit is kept
+	slow   bool // takes minutes, so that it is measured by name or with --slow only
 	bounds []bound
 	once   func(context.Context, *lab) (trial, error)
 }

@@ -1,9 +1,10 @@
 // Command bench measures Sealpost against computed limits.
 //
-//	go run ./test/bench [--row NAME] [--real] [--json]
+//	go run ./test/bench [--row NAME] [--slow] [--real] [--json]
 //
-// Each row is one piece of work at the embedded GitHub, which runs in a process
-// of its own on loopback and takes 80 ms for each request; values have 1 KB. The
+// Each row is one piece of work, most of them at the embedded GitHub, which runs
+// in a process of its own on loopback and takes 80 ms for each request; values
+// have 1 KB. The
 // limits of the times come from package floor, which knows no code of Sealpost.
 // It exits with 1 if a row misses a limit, and with 2 for wrong usage.
 package main
@@ -33,10 +34,11 @@ func main() {
 const usage = `Measure Sealpost against computed limits, at an embedded GitHub that takes 80 ms
 for each request.
 
-  go run ./test/bench [--row NAME] [--real] [--json]
+  go run ./test/bench [--row NAME] [--slow] [--real] [--json]
 
 Examples:
-  go run ./test/bench                                   every row
+  go run ./test/bench                                   every row but the slow ones
+  go run ./test/bench --slow                            those too: a quarter of an hour
   go run ./test/bench --row first-sync --json           one row, as JSON
   go run ./test/bench --row first-sync-limited --real   a minute of limits takes a minute
 
@@ -84,6 +86,7 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	name := flags.String("row", "", "measure this `row` only")
 	flags.BoolVar(&o.unscaled, "real", false, "let limits by the minute take their time: some seven minutes")
+	slow := flags.Bool("slow", false, "measure the slow rows, too")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON instead of a table")
 	flags.Usage = func() {
 		if !slices.ContainsFunc(args, func(a string) bool { return a == "-h" || strings.TrimLeft(a, "-") == "help" }) {
@@ -96,10 +99,12 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.rows = rows()
-	if *name != "" {
-		o.rows = slices.DeleteFunc(o.rows, func(r row) bool { return r.name != *name })
-	}
+	o.rows = slices.DeleteFunc(rows(), func(r row) bool {
+		if *name == "" {
+			return r.slow && !*slow
+		}
+		return r.name != *name
+	})
 	if flags.NArg() > 0 || len(o.rows) == 0 {
 		fmt.Fprintf(stderr, "bench: there is no such row; the rows are\n%s", rowList())
 		return o, errors.New("usage")
@@ -110,7 +115,11 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 func rowList() string {
 	var b strings.Builder
 	for _, r := range rows() {
-		fmt.Fprintf(&b, "  %-22s %s\n", r.name, r.title)
+		title := r.title
+		if r.slow {
+			title += " (slow)"
+		}
+		fmt.Fprintf(&b, "  %-22s %s\n", r.name, title)
 	}
 	return b.String()
 }

@@ -127,7 +127,7 @@ func rows() []row {
 			once: reconcile,
 		},
 		{
-			name: "fanout-first", title: "first sync of 200 projects of 20 secrets in 3 scopes, 5,000 requests an hour, pace fast, 3 workers", tries: 1,
+			name: "fanout-first", title: "first sync of 200 projects of 20 secrets in 3 scopes, 5,000 requests an hour, pace fast, 3 workers", tries: 1, slow: true,
 			bounds: []bound{
 				{figure: unusedShare, unit: "%", rule: atMost, limit: 10, basis: "of 5,000 requests an hour, while work waits"},
 				{figure: right, rule: exactly, limit: float64(firstSyncs.targets())},
@@ -136,7 +136,7 @@ func rows() []row {
 			once: func(ctx context.Context, l *lab) (trial, error) { return l.fanOut(ctx, firstSyncs) },
 		},
 		{
-			name: "fanout-two", title: "the same under two installations of an App", tries: 1,
+			name: "fanout-two", title: "the same under two installations of an App", tries: 1, slow: true,
 			bounds: []bound{
 				{
 					figure: duration, unit: "s", rule: atMost, limit: 0.55 * leastAlone.Seconds(), best: true,
