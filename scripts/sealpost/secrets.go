@@ -93,7 +93,8 @@ func withVault(cmd *cobra.Command, f vaultFlags, do func(vault) error) error {
 	return do(v)
 }
 
-// find returns the project that is named, or the only one.
+// find returns the project that is named, or the only one that takes its values
+// from Secret Manager.
 func (f vaultFlags) find(ctx context.Context) (project.Project, error) {
 	store, err := sqlitedoc.Open(filepath.Join(f.stateDir, local.DatabaseFile), clock.Real())
 	if err != nil {
@@ -105,6 +106,9 @@ func (f vaultFlags) find(ctx context.Context) (project.Project, error) {
 	}
 	const some = 10
 	projects, _, err := project.List(ctx, store, some, "")
+	if len(projects) > 1 { // what was synced from an env file has no source
+		projects = slices.DeleteFunc(projects, func(p project.Project) bool { _, err := sourceOf(p); return err != nil })
+	}
 	var ids []string
 	for _, p := range projects {
 		ids = append(ids, p.ID)
@@ -113,7 +117,7 @@ func (f vaultFlags) find(ctx context.Context) (project.Project, error) {
 	case err != nil:
 		return project.Project{}, err
 	case len(projects) == 0:
-		return project.Project{}, fault.New(fault.UsageInvalid, "no project is registered, so nothing takes a secret's value").
+		return project.Project{}, fault.New(fault.UsageInvalid, "no project takes its values from Secret Manager").
 			WithRemedy("Register one.", "sealpost apply -f sealpost.yaml")
 	case len(projects) > 1:
 		return project.Project{}, fault.New(fault.UsageInvalid, "several projects are registered: --project must name one of %s", strings.Join(ids, ", "))
