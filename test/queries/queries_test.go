@@ -316,7 +316,7 @@ func TestSourcesAreReadRight(t *testing.T) {
 	if !got.expiring["shared/a"] || !got.expiring["shared/b"] || got.expiring["functions/f"] {
 		t.Errorf("expiring %v", got.expiring)
 	}
-	callers := map[Place]bool{{"/work/functions/f/function.go", 7}: true, {"/work/scripts/s/main.go", 8}: true}
+	callers := map[Place]bool{{"/checkout/functions/f/function.go", 7}: true, {"/checkout/scripts/s/main.go", 8}: true}
 	if !want[0].reached(callers) || want[1].reached(callers) || want[2].reached(callers) {
 		t.Error("which queries were reached is not told right")
 	}
