@@ -48,9 +48,10 @@
 // (docstore/docstoretest, source/sourcetest, event/eventtest).
 //
 // The transport is httpx (handlers that return errors, one adapter for all),
-// eventx (pushed messages into calls), auth (who is calling, and with which roles), telemetry (the log, redacted) and
-// strictjson. The table of the functions is package catalogue: routes, roles,
-// packaging and the API's description are made from it or checked against it.
+// eventx (pushed messages into calls), auth (who is calling, and with which
+// roles), telemetry (the log, redacted) and strictjson. The table of the
+// functions is package catalogue: routes, roles, packaging and the API's
+// description are made from it or checked against it.
 // Package config reads the environment; the packages below backend open what a
 // deployed function works with. The local server, in scripts/sealpost/local,
 // opens the embedded counterparts instead and serves the same handlers.

@@ -1,10 +1,10 @@
 // Package dispatcher is the Cloud Function dispatcher.
 //
 // Each minute (* * * * *) Scheduler publishes to the topic dispatch-tick, which
-// Pub/Sub pushes to POST /push/dispatcher: what is due and what GitHub's pace admits is
-// published to the workers, and some sources are looked at again, in case that
-// a notification was lost. The caller is the push subscription's service
-// account.
+// Pub/Sub pushes to POST /push/dispatcher: what is due and what GitHub's pace
+// admits is published to the workers, and some sources are looked at again, in
+// case that a notification was lost. The caller is the push subscription's
+// service account.
 package dispatcher
 
 import (

@@ -16,9 +16,7 @@ import (
 
 	"github.com/sealpost/sealpost/shared/auth"
 	"github.com/sealpost/sealpost/shared/backend"
-	"github.com/sealpost/sealpost/shared/backend/github"
-	"github.com/sealpost/sealpost/shared/backend/secretmanager"
-	"github.com/sealpost/sealpost/shared/backend/state"
+	"github.com/sealpost/sealpost/shared/backend/engine"
 	"github.com/sealpost/sealpost/shared/catalogue"
 	"github.com/sealpost/sealpost/shared/docstore"
 	"github.com/sealpost/sealpost/shared/fault"
@@ -36,23 +34,11 @@ const name = "projects"
 func init() { functions.HTTP("Projects", backend.Function(name, open)) }
 
 func open(ctx context.Context, b backend.Base) (httpx.Handlers, error) {
-	store, err := state.Open(ctx, b)
+	p, err := engine.OpenParts(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	recorder, err := state.OpenRecorder(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	secrets, err := secretmanager.Open(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	directory, err := github.Open(ctx, b, store, secrets)
-	if err != nil {
-		return nil, err
-	}
-	return handlers(store, &provisioning.Registrar{Store: store, Audit: recorder, Directory: directory, Clock: b.Kit.Clock}), nil
+	return handlers(p.Store, &provisioning.Registrar{Store: p.Store, Audit: p.Audit, Directory: p.GitHub, Clock: b.Kit.Clock}), nil
 }
 
 // Handler returns the function over a store and a registrar.

@@ -7,12 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sealpost/sealpost/shared/clock"
 	"github.com/sealpost/sealpost/shared/docstore"
 	"github.com/sealpost/sealpost/shared/event"
-	"github.com/sealpost/sealpost/shared/fault"
 	"github.com/sealpost/sealpost/shared/mark"
 	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/quota"
@@ -44,11 +41,7 @@ type Quotas struct {
 
 // Spare implements [Accounts].
 func (q Quotas) Spare(ctx context.Context, owner string) (quota.Spare, error) {
-	identity := quota.TokenIdentity
-	if q.App {
-		identity = quota.OwnerIdentity(owner)
-	}
-	state, err := quota.Read(ctx, q.Store, identity)
+	state, err := quota.Read(ctx, q.Store, quota.Identity(q.App, owner))
 	if err != nil {
 		return quota.Spare{}, err
 	}
@@ -136,16 +129,10 @@ func take(spare *quota.Spare, points int) bool {
 // again, which is a repeat like any other.
 func (d Dispatcher) move(ctx context.Context, published []mark.Due) {
 	again := d.Clock.Now().Add(Tick - tickSlack)
-	var group errgroup.Group
-	group.SetLimit(marksAtOnce)
-	for _, m := range published {
-		group.Go(func() error {
-			err := fault.Contain(func() error { return m.Published(ctx, d.Store, m.Key, again) })
-			if err != nil {
-				d.Log.WarnContext(ctx, "a published mark could not be moved", "container", m.Key, "error", err)
-			}
-			return nil
-		})
+	errs := each(published, func(m mark.Due) error { return m.Published(ctx, d.Store, m.Key, again) })
+	for i, err := range errs {
+		if err != nil {
+			d.Log.WarnContext(ctx, "a published mark could not be moved", "container", published[i].Key, "error", err)
+		}
 	}
-	_ = group.Wait() // no function returns an error
 }

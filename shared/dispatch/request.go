@@ -54,15 +54,13 @@ func (r Requester) Ask(ctx context.Context, p project.Project, ask mark.Ask) err
 }
 
 func (r Requester) mark(ctx context.Context, p project.Project, correlationID string, markOf func(project.Container) mark.Mark) error {
-	var nudges []Nudge
-	for _, c := range p.Containers() {
-		sooner, err := mark.Set(ctx, r.Store, c.Key(), markOf(c))
-		if err != nil {
-			return err
-		}
-		if sooner {
-			nudges = append(nudges, Nudge{Container: c.Key(), CorrelationID: correlationID})
-		}
+	sooner, err := r.set(ctx, p, markOf)
+	if err != nil {
+		return err
+	}
+	nudges := make([]Nudge, 0, len(sooner))
+	for _, key := range sooner {
+		nudges = append(nudges, Nudge{Container: key, CorrelationID: correlationID})
 	}
 	if err := publish(ctx, r.Events, nudges); err != nil {
 		r.Log.WarnContext(ctx, "a nudge could not be published; the next tick does that", "projectId", p.ID, "error", err)
@@ -70,9 +68,24 @@ func (r Requester) mark(ctx context.Context, p project.Project, correlationID st
 	return nil
 }
 
+// set marks each of the project's containers, and returns the keys of those that
+// are worth a nudge.
+func (r Requester) set(ctx context.Context, p project.Project, markOf func(project.Container) mark.Mark) (keys []string, err error) {
+	for _, c := range p.Containers() {
+		sooner, err := mark.Set(ctx, r.Store, c.Key(), markOf(c))
+		if err != nil {
+			return keys, err
+		}
+		if sooner {
+			keys = append(keys, c.Key())
+		}
+	}
+	return keys, nil
+}
+
 const (
 	// projectsAtOnce is how many projects are read at once, and marksAtOnce how
-	// many of them are marked side by side.
+	// many marks are changed side by side.
 	projectsAtOnce = 200
 	marksAtOnce    = 16
 )
@@ -87,10 +100,18 @@ func (r Requester) RequestAll(ctx context.Context, why string) (marked int, err 
 		if listErr != nil {
 			return marked, listErr
 		}
-		failed := r.markAll(ctx, projects, why)
-		marked += len(projects) - len(failed)
-		if err == nil && len(failed) > 0 {
-			err = failed[0]
+		errs := each(projects, func(p project.Project) error {
+			_, err := r.set(ctx, p, func(c project.Container) mark.Mark {
+				return mark.For(p, c, why, mark.Reconcile, r.Clock.Now())
+			})
+			return err
+		})
+		for _, failed := range errs {
+			if failed == nil {
+				marked++
+			} else if err == nil {
+				err = failed
+			}
 		}
 		if cursor = next; cursor == "" || ctx.Err() != nil {
 			return marked, err
@@ -98,32 +119,17 @@ func (r Requester) RequestAll(ctx context.Context, why string) (marked int, err 
 	}
 }
 
-// markAll returns the errors of those that could not be marked.
-func (r Requester) markAll(ctx context.Context, projects []project.Project, why string) []error {
-	errs := make([]error, len(projects))
+// each works on the items side by side and returns the error of each.
+func each[T any](items []T, work func(T) error) []error {
+	errs := make([]error, len(items))
 	var group errgroup.Group
 	group.SetLimit(marksAtOnce)
-	for i, p := range projects {
+	for i, item := range items {
 		group.Go(func() error {
-			errs[i] = fault.Contain(func() error { return r.markQuietly(ctx, p, why) })
+			errs[i] = fault.Contain(func() error { return work(item) })
 			return nil
 		})
 	}
 	_ = group.Wait() // no function returns an error
-	var failed []error
-	for _, err := range errs {
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return failed
-}
-
-func (r Requester) markQuietly(ctx context.Context, p project.Project, why string) error {
-	for _, c := range p.Containers() {
-		if _, err := mark.Set(ctx, r.Store, c.Key(), mark.For(p, c, why, mark.Reconcile, r.Clock.Now())); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errs
 }

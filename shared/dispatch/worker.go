@@ -41,7 +41,7 @@ type Worker struct {
 	Engine Engine
 	Clock  clock.Clock
 	Log    *slog.Logger
-	Time   time.Duration // for one nudge, from the function's timeout; zero is without end
+	Time   time.Duration // for one nudge: the function's timeout
 }
 
 // Do carries out what the mark of the nudge's container asks for. It returns an
@@ -51,19 +51,15 @@ func (w Worker) Do(ctx context.Context, n Nudge) error {
 	if err != nil || !marked || m.Held && m.DueAt.After(w.Clock.Now()) {
 		return err
 	}
-	p, c, err := w.subject(ctx, n.Container, m)
-	if err != nil || p.ID == "" {
+	p, found, err := w.subject(ctx, n.Container, m)
+	if err != nil || !found {
 		return err
 	}
-	working := ctx
-	if w.Time > 0 {
-		var cancel context.CancelFunc
-		working, cancel = clock.WithTimeout(ctx, w.Clock, max(w.Time-closing, w.Time/2))
-		defer cancel()
-	}
+	working, cancel := clock.WithTimeout(ctx, w.Clock, w.Time-closing)
+	defer cancel()
 	for _, ask := range m.Asks {
 		req := syncer.Request{
-			Project: p, Container: c, SyncID: ask.SyncID, Marked: true, Actor: ask.Actor, CorrelationID: ask.CorrelationID,
+			Project: p, Container: n.Container, SyncID: ask.SyncID, Marked: true, Actor: ask.Actor, CorrelationID: ask.CorrelationID,
 			Secrets: ask.Secrets, Scopes: ask.Scopes, Force: ask.Force, Prune: ask.Prune, MaxDeletions: ask.MaxDeletions,
 		}
 		if done, err := w.run(ctx, working, req); !done {
@@ -74,23 +70,22 @@ func (w Worker) Do(ctx context.Context, n Nudge) error {
 		}
 	}
 	if m.Plain {
-		_, err = w.run(ctx, working, syncer.Request{Project: p, Container: c, Marked: true, Actor: Actor, CorrelationID: n.CorrelationID})
+		_, err = w.run(ctx, working, syncer.Request{Project: p, Container: n.Container, Marked: true, Actor: Actor, CorrelationID: n.CorrelationID})
 	}
 	return err
 }
 
 // subject returns whose container it is. A mark of a project that is gone, or
 // that has given the container up, is taken away.
-func (w Worker) subject(ctx context.Context, key string, m mark.Mark) (project.Project, string, error) {
-	p, err := project.Get(ctx, w.Store, m.ProjectID)
+func (w Worker) subject(ctx context.Context, key string, m mark.Mark) (p project.Project, found bool, err error) {
+	p, err = project.Get(ctx, w.Store, m.ProjectID)
 	if err != nil && !errors.Is(err, fault.ProjectNotFound) {
-		return project.Project{}, "", err
+		return project.Project{}, false, err
 	}
-	i := slices.IndexFunc(p.Containers(), func(c project.Container) bool { return c.Key() == key })
-	if err != nil || i < 0 {
-		return project.Project{}, "", m.Drop(ctx, w.Store, key)
+	if err != nil || !slices.ContainsFunc(p.Containers(), func(c project.Container) bool { return c.Key() == key }) {
+		return project.Project{}, false, m.Drop(ctx, w.Store, key)
 	}
-	return p, key, nil
+	return p, true, nil
 }
 
 // run syncs within the time of working, and then decides when the mark is

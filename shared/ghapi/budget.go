@@ -15,12 +15,7 @@ import (
 // Identity returns under which identity, as GitHub counts, requests about an
 // owner's containers are sent. It names the budget that [Config].Budget gives,
 // and takes no request.
-func (c Credentials) Identity(owner string) string {
-	if c.App == nil {
-		return sharedquota.TokenIdentity
-	}
-	return sharedquota.OwnerIdentity(owner)
-}
+func (c Credentials) Identity(owner string) string { return sharedquota.Identity(c.App != nil, owner) }
 
 // Quota implements [syncer.Targets]. Where workers share a budget, what runs
 // have reserved is taken off.
@@ -41,7 +36,7 @@ func (a *account) quotaLeft(ctx context.Context) (syncer.Quota, error) {
 	if a.budget != nil && (!good || told.Limit > 0) {
 		shared, known, err := a.budget.Quota(ctx)
 		if err != nil || known {
-			return syncer.Quota(shared), err
+			return shared, err
 		}
 	}
 	if good {
@@ -58,7 +53,7 @@ func (a *account) noteQuota() {
 		return
 	}
 	if told, good := a.quota.current(a.clock.Now()); good && told.Limit > 0 {
-		a.budget.Note(pace.Quota(told))
+		a.budget.Note(told)
 	}
 }
 
@@ -72,14 +67,14 @@ func (a *account) noteQuota() {
 // Without a shared budget it only looks whether there are enough.
 func (c *Client) Reserve(ctx context.Context, container project.Container, requests int) (release func(context.Context), err error) {
 	op := fmt.Sprintf("ghapi: reserve requests for %s", container)
-	left, err := c.Quota(ctx, container) // so that it is known
-	if err != nil {
-		return nil, err
-	}
 	a, err := c.account(ctx, container.Kind, container.Owner, container.Name)
+	if err != nil {
+		return nil, explain(op, container.String(), err)
+	}
+	left, err := a.quotaLeft(ctx) // so that it is known
 	switch {
 	case err != nil:
-		return nil, explain(op, container.String(), err)
+		return nil, explain(op, "the quota for "+container.String(), err)
 	case a.budget == nil && left.Limit > 0 && left.Remaining < requests:
 		return nil, fault.New(fault.RateLimitExhausted, "the plan needs %d requests and %d of %d are left this hour", requests, left.Remaining, left.Limit).
 			WithOp(op).WithRetryAfter(max(left.ResetAt.Sub(c.clock.Now()), time.Second))

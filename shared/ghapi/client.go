@@ -72,7 +72,7 @@ type Client struct {
 
 	mu            sync.Mutex
 	installations map[int64]*account
-	installed     cells[int64] // installation ids, by owner and repository
+	installed     cells[int64] // installation ids, by owner
 	keys          cells[sealKey]
 }
 

@@ -37,24 +37,18 @@ const (
 // one refusal and is learned from once. Requests therefore carry the number of
 // the refusals before them, and a refusal of an older number is an echo.
 type brake struct {
-	refusals     int
-	stoppedUntil time.Time
-	quotaUntil   time.Time // the hourly quota is spent until then
-	share        float64   // of the allowed rate, when work resumed
-	unserved     int       // refusals in a row with nothing served between them
-	serving      bool      // something was served since work resumed
+	Brake
+	serving bool // something was served since work resumed
 
 	// What was served in the minute before the refusal, later answers included,
 	// if a limit by the minute can be learned from it.
 	learning                   bool
 	beforePoints, beforeWrites int
-	// The limits that GitHub seems to have; 0 where none was found.
-	points, writes, hourly int
 }
 
 // slowed reports whether refusals still have an effect.
 func (b *brake) slowed(now time.Time) bool {
-	return b.refusals > 0 && now.Sub(b.stoppedUntil) < forgetAfter
+	return b.Refusals > 0 && now.Sub(b.StoppedUntil) < forgetAfter
 }
 
 // rate returns the present share of the allowed rate.
@@ -62,8 +56,8 @@ func (b *brake) rate(now time.Time) float64 {
 	if !b.slowed(now) {
 		return 1
 	}
-	clean := max(0, int(now.Sub(b.stoppedUntil)/minute))
-	return min(1, b.share+float64(clean)*step)
+	clean := max(0, int(now.Sub(b.StoppedUntil)/minute))
+	return min(1, b.Share+float64(clean)*step)
 }
 
 // limits returns what is left of the mode's limits at a share of the rate.
@@ -76,9 +70,9 @@ func (b *brake) limits(base limits, now time.Time, share float64) limits {
 	if base.spacing > 0 {
 		writes = int(minute / base.spacing)
 	}
-	base.points = max(leastPoints, int(share*float64(lower(points, b.points))))
-	base.writes = max(leastWrites, int(share*float64(lower(writes, b.writes))))
-	base.hourly = b.hourly
+	base.points = max(leastPoints, int(share*float64(lower(points, b.Points))))
+	base.writes = max(leastWrites, int(share*float64(lower(writes, b.Writes))))
+	base.hourly = b.Hourly
 	base.spacing = minute / time.Duration(base.writes)
 	return base
 }
@@ -95,29 +89,29 @@ func lower(limit, learned int) int {
 // hourly quota is spent, which says nothing of limits by the minute.
 func (b *brake) refused(now time.Time, wait time.Duration, quota bool, points, writes, hourly int) {
 	if b.serving || !b.slowed(now) {
-		b.unserved = 0
+		b.Unserved = 0
 	}
 	if !b.slowed(now) {
-		b.points, b.writes, b.hourly = 0, 0, 0
+		b.Points, b.Writes, b.Hourly = 0, 0, 0
 	}
 	if wait == 0 {
-		wait = untold << min(b.unserved, mostDoubling)
+		wait = untold << min(b.Unserved, mostDoubling)
 	}
-	b.share = max(leastRate, halved*b.rate(now))
-	b.refusals++
-	b.unserved++
+	b.Share = max(leastRate, halved*b.rate(now))
+	b.Refusals++
+	b.Unserved++
 	b.serving = false
 	b.learning, b.beforePoints, b.beforeWrites = !quota, points, writes
 	b.stop(now, wait)
 	if !quota && !b.learn() && hourly >= tellingHourly {
-		b.hourly = int(learnedShare * float64(hourly))
+		b.Hourly = int(learnedShare * float64(hourly))
 	}
 }
 
 // stop holds everything up for the given time at least.
 func (b *brake) stop(now time.Time, wait time.Duration) {
-	if until := now.Add(min(wait, longestStop)); until.After(b.stoppedUntil) {
-		b.stoppedUntil = until
+	if until := now.Add(min(wait, longestStop)); until.After(b.StoppedUntil) {
+		b.StoppedUntil = until
 	}
 }
 
@@ -125,11 +119,11 @@ func (b *brake) stop(now time.Time, wait time.Duration) {
 // was learned from it: one that was in flight when GitHub refused was within
 // the limit too.
 func (b *brake) served(refusals, points, writes int) bool {
-	if refusals == b.refusals {
+	if refusals == b.Refusals {
 		b.serving = true
 		return false
 	}
-	if refusals == b.refusals-1 && b.learning {
+	if refusals == b.Refusals-1 && b.learning {
 		b.beforePoints += points
 		b.beforeWrites += writes
 		return b.learn()
@@ -142,13 +136,13 @@ func (b *brake) served(refusals, points, writes int) bool {
 func (b *brake) learn() bool {
 	telling := false
 	if b.beforePoints >= tellingPoints {
-		b.points, telling = int(learnedShare*float64(b.beforePoints)), true
+		b.Points, telling = int(learnedShare*float64(b.beforePoints)), true
 	}
 	if b.beforeWrites >= tellingWrites {
-		b.writes, telling = int(learnedShare*float64(b.beforeWrites)), true
+		b.Writes, telling = int(learnedShare*float64(b.beforeWrites)), true
 	}
 	if telling {
-		b.share = max(b.share, halved)
+		b.Share = max(b.Share, halved)
 	}
 	return telling
 }

@@ -108,24 +108,9 @@ func (b Brake) Merge(other Brake) Brake {
 // Allows returns what a mode leaves of its rate: points a minute, 0 for no
 // limit, and how far apart the starts of two writes are.
 func (b Brake) Allows(mode Mode, now time.Time) (points int, spacing time.Duration) {
-	kept := b.kept()
-	l := kept.limits(mode.limits(), now, kept.rate(now))
+	learned := brake{Brake: b}
+	l := learned.limits(mode.limits(), now, learned.rate(now))
 	return l.points, l.spacing
-}
-
-// kept returns the brake in the form that a pacer works with.
-func (b Brake) kept() brake {
-	return brake{
-		refusals: b.Refusals, stoppedUntil: b.StoppedUntil, quotaUntil: b.QuotaUntil,
-		share: b.Share, unserved: b.Unserved, points: b.Points, writes: b.Writes, hourly: b.Hourly,
-	}
-}
-
-func (b *brake) told() Brake {
-	return Brake{
-		Refusals: b.refusals, StoppedUntil: b.stoppedUntil, QuotaUntil: b.quotaUntil,
-		Share: b.share, Unserved: b.unserved, Points: b.points, Writes: b.writes, Hourly: b.hourly,
-	}
 }
 
 // sameStop is how much later than known a stop must be to be news: times that
@@ -134,18 +119,18 @@ const sameStop = 2 * time.Second
 
 // adopt takes in what all pacers learned, and reports whether it is news.
 func (b *brake) adopt(all Brake) bool {
-	if all.Refusals < b.refusals {
+	if all.Refusals < b.Refusals {
 		return false
 	}
-	if all.Refusals == b.refusals {
-		news := all.StoppedUntil.Sub(b.stoppedUntil) > sameStop || all.QuotaUntil.Sub(b.quotaUntil) > sameStop
+	if all.Refusals == b.Refusals {
+		news := all.StoppedUntil.Sub(b.StoppedUntil) > sameStop || all.QuotaUntil.Sub(b.QuotaUntil) > sameStop
 		if news {
-			b.stoppedUntil = latest(b.stoppedUntil, all.StoppedUntil)
-			b.quotaUntil = latest(b.quotaUntil, all.QuotaUntil)
+			b.StoppedUntil = latest(b.StoppedUntil, all.StoppedUntil)
+			b.QuotaUntil = latest(b.QuotaUntil, all.QuotaUntil)
 		}
-		b.points, b.writes = max(b.points, all.Points), max(b.writes, all.Writes)
+		b.Points, b.Writes = max(b.Points, all.Points), max(b.Writes, all.Writes)
 		return news
 	}
-	*b = all.kept()
+	*b = brake{Brake: all}
 	return true
 }

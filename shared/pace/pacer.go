@@ -122,8 +122,8 @@ func (p *Pacer) enqueue(ctx context.Context, w *waiter) {
 // late returns an error if w need not wait any more: its turn cannot come before
 // its deadline, or the hourly quota is spent and w wants to be told.
 func (p *Pacer) late(now time.Time, w *waiter) error {
-	if wait := p.brake.quotaUntil.Sub(now); w.tell && wait > patience {
-		return fault.New(fault.RateLimitExhausted, "GitHub's hourly quota is spent until %s", p.brake.quotaUntil.UTC().Format(time.RFC3339)).
+	if wait := p.brake.QuotaUntil.Sub(now); w.tell && wait > patience {
+		return fault.New(fault.RateLimitExhausted, "GitHub's hourly quota is spent until %s", p.brake.QuotaUntil.UTC().Format(time.RFC3339)).
 			WithRetryAfter(wait)
 	}
 	if at := p.earliest(now, w); !w.deadline.IsZero() && at.After(w.deadline) {
@@ -277,8 +277,8 @@ type verdict struct {
 // check decides about w.
 func (p *Pacer) check(now time.Time, w *waiter) verdict {
 	l := p.limits(now, p.brake.rate(now))
-	if now.Before(p.brake.stoppedUntil) {
-		return verdict{at: p.brake.stoppedUntil}
+	if now.Before(p.brake.StoppedUntil) {
+		return verdict{at: p.brake.StoppedUntil}
 	}
 	if p.inFlight >= p.maxInFlight() {
 		return verdict{}
@@ -311,7 +311,7 @@ func (p *Pacer) start(now time.Time, w *waiter) {
 		p.pendingWrites++
 		p.nextWrite = now.Add(p.limits(now, p.brake.rate(now)).spacing)
 	}
-	w.grant = &Grant{pacer: p, cost: w.cost, began: now, refusals: p.brake.refusals}
+	w.grant = &Grant{pacer: p, cost: w.cost, began: now, refusals: p.brake.Refusals}
 	w.rouse()
 }
 
@@ -363,9 +363,9 @@ func (g *Grant) Refused(retryAfter time.Duration, reset time.Time) {
 	quota := retryAfter <= 0 && !reset.IsZero()
 	if quota {
 		retryAfter = max(reset.Sub(now), time.Second)
-		p.brake.quotaUntil = latest(p.brake.quotaUntil, now.Add(min(retryAfter, longestStop)))
+		p.brake.QuotaUntil = latest(p.brake.QuotaUntil, now.Add(min(retryAfter, longestStop)))
 	}
-	if g.refusals == p.brake.refusals {
+	if g.refusals == p.brake.Refusals {
 		_, points := p.points.used(now)
 		_, writes := p.minuteOfWrites.used(now)
 		_, hourly := p.hourOfWrites.used(now)
@@ -427,7 +427,7 @@ func (p *Pacer) earliest(now time.Time, w *waiter) time.Time {
 			}
 		}
 	}
-	at := latest(now, p.brake.stoppedUntil, p.points.room(now, l.points, points, p.pendingPoints))
+	at := latest(now, p.brake.StoppedUntil, p.points.room(now, l.points, points, p.pendingPoints))
 	if w.cost != Write {
 		return at
 	}

@@ -114,7 +114,7 @@ func (p *Pacer) begin(now time.Time, ask bool) Want {
 	l := p.limits(now, p.brake.rate(now))
 	want := Want{
 		Spent: p.spent(now), InFlight: p.pendingPoints, NextWrite: p.nextWrite,
-		Refusals: p.brake.refusals, Limit: l.points, Spacing: l.spacing,
+		Refusals: p.brake.Refusals, Limit: l.points, Spacing: l.spacing,
 	}
 	writes := len(p.writes)
 	if l.spacing > 0 {
@@ -134,7 +134,7 @@ func (p *Pacer) begin(now time.Time, ask bool) Want {
 		}
 	}
 	if p.purse.untold {
-		learned := p.brake.told()
+		learned := p.brake.Brake
 		want.Learned, p.purse.untold = &learned, false
 	}
 	if !want.Keep {

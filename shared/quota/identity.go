@@ -2,9 +2,12 @@ package quota
 
 import "strings"
 
-// TokenIdentity is the identity of all that one token serves.
-const TokenIdentity = "token"
-
-// OwnerIdentity is the identity of what a GitHub App's installation serves: an
-// App has one installation for each account, and a login has no case.
-func OwnerIdentity(owner string) string { return "owner-" + strings.ToLower(owner) }
+// Identity returns under which identity GitHub counts what is asked about an
+// owner's containers. A token is one identity, whatever it serves. A GitHub App
+// has an installation for each account, and a login has no case.
+func Identity(app bool, owner string) string {
+	if !app {
+		return "token"
+	}
+	return "owner-" + strings.ToLower(owner)
+}

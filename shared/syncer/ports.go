@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sealpost/sealpost/shared/pace"
 	"github.com/sealpost/sealpost/shared/plan"
 	"github.com/sealpost/sealpost/shared/project"
 	"github.com/sealpost/sealpost/shared/secret"
@@ -92,11 +93,7 @@ type Receipt struct {
 }
 
 // Quota is the hourly budget of one set of credentials.
-type Quota struct {
-	Limit     int
-	Remaining int
-	ResetAt   time.Time
-}
+type Quota = pace.Quota
 
 // Sources is where values come from.
 //
